@@ -1,0 +1,8 @@
+//! One integration binary; each module reads like the feature it proves.
+mod boot_images;
+mod dhcp_wire;
+mod house;
+mod lab;
+mod road;
+mod tftp_clients;
+mod topologies;
