@@ -12,8 +12,8 @@
 //! | 1 | `boot`, `topology`, `inventory`, `config` | pure decisions |
 //! | 0 | `blade` | the words: `Mac`, `Phase`, `Event` … |
 pub mod blade;
-pub mod boot;
 pub mod bmc;
+pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod db;

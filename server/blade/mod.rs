@@ -1,1 +1,14 @@
-//! TODO
+//! The words everything else is written in (layer 0): identities, phases, events.
+//!
+//! No clock, no file, no socket: time is an argument, in milliseconds since the Unix epoch.
+
+mod event;
+mod id;
+mod phase;
+
+pub use event::{Event, Kind, NewEvent, Report, ReportState};
+pub use id::{Arch, AttemptId, Hostname, Mac, ParseIdError};
+pub use phase::{Class, MAX_TRIES, Outcome, Phase, Standing, Step, after};
+
+/// Milliseconds since the Unix epoch, UTC.
+pub type Millis = i64;
