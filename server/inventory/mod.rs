@@ -1,1 +1,14 @@
-//! TODO
+//! What stands where: the inventory people write, and the immutable snapshot that answers
+//! packets. Pure: no clock, no file, no database.
+
+mod check;
+mod diff;
+mod doc;
+mod snapshot;
+
+pub use check::{SourceMap, check};
+pub use diff::{Change, diff, merge};
+pub use doc::{
+    BladeDoc, Bmc, Chassis, ClusterDoc, DiskSelector, Document, Place, Rack, Size, expand,
+};
+pub use snapshot::{Attempt, Blade, Intent, Lease, LeaseState, Member, Snapshot};

@@ -1,0 +1,208 @@
+//! The whole inventory at one moment, indexed for the packet path. Never changed: a new one is
+//! built and swapped in whole, so a packet sees all of a change or nothing of it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+};
+
+use super::{Bmc, ClusterDoc, DiskSelector, Document, Place};
+use crate::{
+    blade::{Arch, AttemptId, Hostname, Mac, Millis, Standing},
+    config::{Config, Subnet, Unknown},
+};
+
+/// What a blade that boots from the network is to be given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Intent {
+    /// No role: the console menu.
+    Menu,
+    /// Nothing to do now; the text says what is waited for. The blade asks again.
+    Wait(String),
+    /// Install, under this attempt.
+    Install(Attempt),
+    /// Installed: boot from the disk until an operator says otherwise.
+    Local,
+}
+
+/// The newest attempt of a blade, as far as packets must know it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    pub id: AttemptId,
+    /// Counts from 1 for each blade.
+    pub number: i64,
+    pub standing: Standing,
+}
+
+/// What a blade is in a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub cluster: Hostname,
+    /// The role: a menu entry's id.
+    pub role: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Blade {
+    pub name: Hostname,
+    pub place: Option<Place>,
+    pub macs: Vec<Mac>,
+    /// Reserved address: written explicitly, or given by the chassis' rule.
+    pub ip: Option<Ipv4Addr>,
+    pub arch: Option<Arch>,
+    pub bmc: Option<Bmc>,
+    pub disk: Option<DiskSelector>,
+    pub member: Option<Member>,
+    pub intent: Intent,
+    pub attempt: Option<Attempt>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseState {
+    /// Bound to `Lease::mac` until `Lease::until`.
+    Bound,
+    /// Reported in use by somebody else (DECLINE, ARP); not offered until `Lease::until`.
+    Quarantined,
+}
+
+/// A dynamic address given to a blade we do not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    pub ip: Ipv4Addr,
+    pub mac: Mac,
+    pub state: LeaseState,
+    pub until: Millis,
+    /// What the client calls itself; hostile text, for people only.
+    pub hostname: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub subnets: Vec<Subnet>,
+    pub lease_seconds: u32,
+    pub serve_unknown: bool,
+    pub blades: Vec<Blade>,
+    pub clusters: BTreeMap<Hostname, ClusterDoc>,
+    by_mac: HashMap<Mac, usize>,
+    by_ip: HashMap<Ipv4Addr, usize>,
+    by_name: HashMap<Hostname, usize>,
+}
+
+impl Snapshot {
+    /// Builds a snapshot from a *checked* document. `attempts` holds the newest attempt of each
+    /// blade; `held` the blades an operator holds.
+    pub fn build(
+        config: &Config,
+        document: &Document,
+        state: &dyn Fn(&Hostname, Option<&Member>) -> (Intent, Option<Attempt>),
+    ) -> Snapshot {
+        let members = members(document);
+        let mut snapshot = Snapshot {
+            subnets: config.subnets.clone(),
+            lease_seconds: config.dhcp.lease.0,
+            serve_unknown: config.dhcp.unknown == Unknown::Discover,
+            clusters: document.clusters.iter().map(|c| (c.name.clone(), c.clone())).collect(),
+            ..Snapshot::default()
+        };
+        for doc in &document.blades {
+            let member = members.get(doc.name.as_str()).cloned();
+            let (intent, attempt) = state(&doc.name, member.as_ref());
+            let (ip, bmc) = addresses(document, doc);
+            snapshot.push(Blade {
+                name: doc.name.clone(),
+                place: doc.slot.clone(),
+                macs: doc.macs.clone(),
+                ip,
+                arch: doc.arch,
+                bmc,
+                disk: doc.disk.clone(),
+                member,
+                intent,
+                attempt,
+            });
+        }
+        snapshot
+    }
+
+    fn push(&mut self, blade: Blade) {
+        let index = self.blades.len();
+        self.by_mac.extend(blade.macs.iter().map(|mac| (*mac, index)));
+        self.by_ip.extend(blade.ip.map(|ip| (ip, index)));
+        self.by_name.insert(blade.name.clone(), index);
+        self.blades.push(blade);
+    }
+
+    pub fn by_mac(&self, mac: Mac) -> Option<&Blade> {
+        self.by_mac.get(&mac).map(|index| &self.blades[*index])
+    }
+
+    pub fn by_ip(&self, ip: Ipv4Addr) -> Option<&Blade> {
+        self.by_ip.get(&ip).map(|index| &self.blades[*index])
+    }
+
+    pub fn by_name(&self, name: &str) -> Option<&Blade> {
+        let name: Hostname = name.parse().ok()?;
+        self.by_name.get(&name).map(|index| &self.blades[*index])
+    }
+
+    /// The served subnet that holds `ip`.
+    pub fn subnet_of(&self, ip: Ipv4Addr) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.cidr.contains(&ip))
+    }
+
+    /// True for addresses that belong to a known blade: never given from a pool.
+    pub fn is_reserved(&self, ip: Ipv4Addr) -> bool {
+        self.by_ip.contains_key(&ip)
+    }
+
+    /// Blades of a cluster in the order the roles list them.
+    pub fn members_of<'a>(
+        &'a self,
+        cluster: &'a ClusterDoc,
+    ) -> impl Iterator<Item = (&'a str, &'a Blade)> {
+        cluster
+            .roles
+            .iter()
+            .flat_map(|(role, names)| names.iter().map(move |name| (role.as_str(), name)))
+            .filter_map(|(role, name)| Some((role, self.by_name(name)?)))
+    }
+}
+
+fn members(document: &Document) -> HashMap<&str, Member> {
+    let mut members = HashMap::new();
+    for cluster in &document.clusters {
+        for (role, names) in &cluster.roles {
+            for name in names {
+                members.insert(
+                    name.as_str(),
+                    Member { cluster: cluster.name.clone(), role: role.clone() },
+                );
+            }
+        }
+    }
+    members
+}
+
+/// A blade's reserved address and BMC: as written, else by the rule of its chassis.
+pub(super) fn addresses(
+    document: &Document,
+    blade: &super::BladeDoc,
+) -> (Option<Ipv4Addr>, Option<Bmc>) {
+    let chassis = blade.slot.as_ref().and_then(|place| {
+        let rack = document.racks.iter().find(|rack| rack.name == place.rack)?;
+        rack.chassis.iter().find(|chassis| chassis.name == place.chassis)
+    });
+    let by_rule = |first: Option<Ipv4Addr>| {
+        let offset = u32::from(blade.slot.as_ref()?.slot.checked_sub(1)?);
+        u32::from(first?).checked_add(offset).map(Ipv4Addr::from)
+    };
+    let ip = blade.ip.or_else(|| by_rule(chassis?.ip_first));
+    let bmc_ip = by_rule(chassis.and_then(|chassis| chassis.bmc_first));
+    let bmc = match (&blade.bmc, bmc_ip) {
+        (Some(bmc), _) if bmc.lab.is_some() || bmc.address.is_some() => Some(bmc.clone()),
+        (Some(bmc), address) => Some(Bmc { address, ..bmc.clone() }),
+        (None, Some(address)) => Some(Bmc { address: Some(address), ..Bmc::default() }),
+        (None, None) => None,
+    };
+    (ip, bmc)
+}
