@@ -1,0 +1,125 @@
+//! The journal's table: append-only.
+
+use futures_util::TryFutureExt;
+use sqlx::FromRow;
+
+use super::{Result, Tx, on, parsed, parsed_option, sql};
+use crate::blade::{AttemptId, Event, Hostname, NewEvent};
+
+sql! {
+    INSERT_EVENT = "INSERT INTO events (at, kind, blade, mac, attempt, seq, phase, text, detail) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    EVENT_WITH_SEQ = "SELECT COUNT(*) FROM events WHERE attempt = $1 AND seq = $2";
+    EVENTS_AFTER = "SELECT id, at, kind, blade, mac, attempt, phase, text, detail FROM events \
+        WHERE id > $1 ORDER BY id LIMIT $2";
+    EVENTS_LATEST = "SELECT id, at, kind, blade, mac, attempt, phase, text, detail FROM events \
+        ORDER BY id DESC LIMIT $1";
+    EVENTS_OF_BLADE = "SELECT id, at, kind, blade, mac, attempt, phase, text, detail FROM events \
+        WHERE blade = $1 ORDER BY id DESC LIMIT $2";
+    EVENTS_OF_ATTEMPT = "SELECT id, at, kind, blade, mac, attempt, phase, text, detail FROM events \
+        WHERE attempt = $1 ORDER BY id LIMIT $2";
+    EVENTS_OF_KIND = "SELECT id, at, kind, blade, mac, attempt, phase, text, detail FROM events \
+        WHERE kind = $1 AND at >= $2 ORDER BY id DESC LIMIT $3";
+    LAST_EVENT = "SELECT COALESCE(MAX(id), 0) FROM events";
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    at: i64,
+    kind: String,
+    blade: Option<String>,
+    mac: Option<String>,
+    attempt: Option<String>,
+    phase: Option<String>,
+    text: String,
+    detail: Option<String>,
+}
+
+impl Row {
+    fn event(self) -> Result<Event> {
+        let key = self.id.to_string();
+        Ok(Event {
+            id: self.id,
+            at: self.at,
+            kind: parsed("events", &key, &self.kind)?,
+            blade: parsed_option("events", &key, self.blade.as_deref())?,
+            mac: parsed_option("events", &key, self.mac.as_deref())?,
+            attempt: parsed_option("events", &key, self.attempt.as_deref())?,
+            phase: parsed_option("events", &key, self.phase.as_deref())?,
+            text: self.text,
+            detail: parsed_option("events", &key, self.detail.as_deref())?.unwrap_or_default(),
+        })
+    }
+}
+
+/// PostgreSQL's TEXT cannot hold NUL, which a hostile blade may send.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// Appends a line. `seq` is a blade's own number of its report.
+pub async fn append(tx: &mut Tx, event: &NewEvent, seq: Option<i64>) -> Result<()> {
+    let detail = (!event.detail.is_null())
+        .then(|| clean(&event.detail.to_string().replace("\\u0000", "\\ufffd")));
+    on!(tx, conn => sqlx::query(INSERT_EVENT)
+        .bind(event.at)
+        .bind(event.kind.as_str())
+        .bind(event.blade.as_ref().map(Hostname::as_str))
+        .bind(event.mac.map(|mac| mac.to_string()))
+        .bind(event.attempt.map(|id| id.to_string()))
+        .bind(seq)
+        .bind(event.phase.map(|phase| phase.as_str()))
+        .bind(clean(&event.text))
+        .bind(detail)
+        .execute(conn).map_ok(drop))?;
+    Ok(())
+}
+
+/// True if the attempt's report number `seq` is in the journal already.
+pub async fn has_report(tx: &mut Tx, attempt: AttemptId, seq: i64) -> Result<bool> {
+    let count: i64 = on!(tx, conn => sqlx::query_scalar(EVENT_WITH_SEQ).bind(attempt.to_string()).bind(seq).fetch_one(conn))?;
+    Ok(count > 0)
+}
+
+/// Up to `limit` lines after `id`, oldest first.
+pub async fn events_after(tx: &mut Tx, id: i64, limit: i64) -> Result<Vec<Event>> {
+    let rows: Vec<Row> =
+        on!(tx, conn => sqlx::query_as(EVENTS_AFTER).bind(id).bind(limit).fetch_all(conn))?;
+    rows.into_iter().map(Row::event).collect()
+}
+
+/// The last `limit` lines, newest first.
+pub async fn latest_events(tx: &mut Tx, limit: i64) -> Result<Vec<Event>> {
+    let rows: Vec<Row> =
+        on!(tx, conn => sqlx::query_as(EVENTS_LATEST).bind(limit).fetch_all(conn))?;
+    rows.into_iter().map(Row::event).collect()
+}
+
+/// The last `limit` lines about a blade, newest first.
+pub async fn events_of_blade(tx: &mut Tx, blade: &Hostname, limit: i64) -> Result<Vec<Event>> {
+    let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(EVENTS_OF_BLADE).bind(blade.as_str()).bind(limit).fetch_all(conn))?;
+    rows.into_iter().map(Row::event).collect()
+}
+
+/// Up to `limit` lines of an attempt, oldest first.
+pub async fn events_of_attempt(tx: &mut Tx, attempt: AttemptId, limit: i64) -> Result<Vec<Event>> {
+    let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(EVENTS_OF_ATTEMPT).bind(attempt.to_string()).bind(limit).fetch_all(conn))?;
+    rows.into_iter().map(Row::event).collect()
+}
+
+/// The last `limit` lines of a kind since `at`, newest first.
+pub async fn events_of_kind(
+    tx: &mut Tx,
+    kind: crate::blade::Kind,
+    at: i64,
+    limit: i64,
+) -> Result<Vec<Event>> {
+    let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(EVENTS_OF_KIND).bind(kind.as_str()).bind(at).bind(limit).fetch_all(conn))?;
+    rows.into_iter().map(Row::event).collect()
+}
+
+/// Id of the newest line; 0 if there is none.
+pub async fn last_event(tx: &mut Tx) -> Result<i64> {
+    Ok(on!(tx, conn => sqlx::query_scalar(LAST_EVENT).fetch_one(conn))?)
+}
