@@ -3,6 +3,7 @@
 
 use std::{path::Path, str::FromStr, time::Duration};
 
+use futures_util::TryFutureExt;
 use sqlx::{
     PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     postgres::PgPoolOptions,
@@ -34,6 +35,9 @@ pub enum DbError {
     Corrupt { table: &'static str, key: String, message: String },
     #[error("{0}")]
     Backup(String),
+    /// A journal entry that was rolled back, with the reason.
+    #[error("{0}")]
+    Undone(String),
 }
 
 pub type Result<T> = std::result::Result<T, DbError>;
@@ -218,4 +222,21 @@ where
     T::Err: std::fmt::Display,
 {
     text.map(|text| parsed(table, key, text)).transpose()
+}
+
+/// Marks a point that `rollback_savepoint` returns to.
+pub async fn savepoint(tx: &mut Tx) -> Result<()> {
+    on!(tx, conn => sqlx::query("SAVEPOINT job").execute(conn).map_ok(drop))?;
+    Ok(())
+}
+
+pub async fn release_savepoint(tx: &mut Tx) -> Result<()> {
+    on!(tx, conn => sqlx::query("RELEASE SAVEPOINT job").execute(conn).map_ok(drop))?;
+    Ok(())
+}
+
+/// Undoes all since `savepoint`.
+pub async fn rollback_savepoint(tx: &mut Tx) -> Result<()> {
+    on!(tx, conn => sqlx::query("ROLLBACK TO SAVEPOINT job").execute(conn).map_ok(drop))?;
+    release_savepoint(tx).await
 }

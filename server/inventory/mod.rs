@@ -4,6 +4,7 @@
 mod check;
 mod diff;
 mod doc;
+mod intent;
 mod snapshot;
 
 pub use check::{SourceMap, check};
@@ -11,4 +12,7 @@ pub use diff::{Change, diff, merge};
 pub use doc::{
     BladeDoc, Bmc, Chassis, ClusterDoc, DiskSelector, Document, Place, Rack, Size, expand,
 };
-pub use snapshot::{Attempt, Blade, Intent, Lease, LeaseState, Member, Snapshot};
+pub use intent::intent;
+pub use snapshot::{
+    Attempt, Blade, Intent, Lease, LeaseState, Member, Snapshot, StateOf, addresses,
+};

@@ -76,6 +76,9 @@ pub struct Lease {
     pub hostname: Option<String>,
 }
 
+/// Tells what a blade is to be given, and its newest attempt.
+pub type StateOf<'a> = dyn Fn(&Hostname, Option<&Member>) -> (Intent, Option<Attempt>) + 'a;
+
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub subnets: Vec<Subnet>,
@@ -89,13 +92,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Builds a snapshot from a *checked* document. `attempts` holds the newest attempt of each
-    /// blade; `held` the blades an operator holds.
-    pub fn build(
-        config: &Config,
-        document: &Document,
-        state: &dyn Fn(&Hostname, Option<&Member>) -> (Intent, Option<Attempt>),
-    ) -> Snapshot {
+    /// Builds a snapshot from a *checked* document; `state` tells of each blade what it is to be
+    /// given, and its newest attempt.
+    pub fn build(config: &Config, document: &Document, state: &StateOf<'_>) -> Snapshot {
         let members = members(document);
         let mut snapshot = Snapshot {
             subnets: config.subnets.clone(),
@@ -184,10 +183,7 @@ fn members(document: &Document) -> HashMap<&str, Member> {
 }
 
 /// A blade's reserved address and BMC: as written, else by the rule of its chassis.
-pub(super) fn addresses(
-    document: &Document,
-    blade: &super::BladeDoc,
-) -> (Option<Ipv4Addr>, Option<Bmc>) {
+pub fn addresses(document: &Document, blade: &super::BladeDoc) -> (Option<Ipv4Addr>, Option<Bmc>) {
     let chassis = blade.slot.as_ref().and_then(|place| {
         let rack = document.racks.iter().find(|rack| rack.name == place.rack)?;
         rack.chassis.iter().find(|chassis| chassis.name == place.chassis)

@@ -1,0 +1,410 @@
+//! How an attempt moves: what is seen, what a blade reports, what an operator asks.
+
+use serde_json::json;
+
+use super::{Journal, Result, Sighting, Write};
+use crate::{
+    blade::{
+        AttemptId, Hostname, Kind, MAX_TRIES, Mac, NewEvent, Outcome, Phase, Report, ReportState,
+        Standing, Step, after,
+    },
+    db::{self, AttemptRow},
+};
+
+/// What the journal says to a blade's report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportAnswer {
+    Accepted,
+    /// The same number again: nothing changes, and the blade is told the same.
+    Replayed,
+    /// A newer attempt of this blade exists, or this one has ended: the blade must stop.
+    Stale,
+    /// No such attempt.
+    Unknown,
+}
+
+/// An attempt that began.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    pub id: AttemptId,
+    pub blade: Hostname,
+    pub number: i64,
+}
+
+fn id_at(now: i64) -> AttemptId {
+    let millis = u64::try_from(now).unwrap_or(0);
+    let timestamp = uuid::Timestamp::from_unix_time(
+        millis / 1000,
+        u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000,
+        0,
+        0,
+    );
+    AttemptId(uuid::Uuid::new_v7(timestamp))
+}
+
+fn line(write: &Write, kind: Kind, row: &AttemptRow, text: impl Into<String>) -> NewEvent {
+    NewEvent {
+        blade: Some(row.blade.clone()),
+        attempt: Some(row.id),
+        phase: Some(row.standing.phase),
+        ..NewEvent::new(write.now, kind, text)
+    }
+}
+
+/// Applies a step to a row; true if anything but `last_seen` changed.
+fn apply(write: &mut Write, row: &mut AttemptRow, step: Step) -> bool {
+    let (old, new) = (row.standing, after(row.standing, step));
+    row.last_seen = write.now;
+    if new == old {
+        return false;
+    }
+    if new.phase != old.phase {
+        row.phase_since = write.now;
+    }
+    if new.outcome.is_over() {
+        row.ended = Some(write.now);
+    }
+    if matches!(new.outcome, Outcome::Going | Outcome::Ready) {
+        row.reason = None;
+    }
+    row.standing = new;
+    // Packets are answered by phase only where a blade's road forks.
+    let fork = |s: Standing| (s.outcome, s.phase >= Phase::Live, s.phase >= Phase::Installed);
+    write.intents_changed |= fork(old) != fork(new);
+    true
+}
+
+/// Writes what a service saw, and moves the blade's attempt if that is evidence.
+pub(super) async fn saw(write: &mut Write, sighting: Sighting) -> Result<()> {
+    let mut event = NewEvent {
+        blade: sighting.blade.clone(),
+        mac: sighting.mac,
+        detail: sighting.detail,
+        ..NewEvent::new(write.now, sighting.kind, sighting.text)
+    };
+    let row = match &sighting.blade {
+        Some(blade) => db::latest_attempt(&mut write.tx, blade).await?,
+        None => None,
+    };
+    if let Some(mut row) = row.filter(|row| !row.standing.outcome.is_over()) {
+        event.attempt = Some(row.id);
+        if let Some(phase) = sighting.phase {
+            let reached = as_seen(row.standing.phase, phase);
+            apply(write, &mut row, Step::Reached(reached));
+            db::update_attempt(&mut write.tx, &row).await?;
+        }
+        event.phase = Some(row.standing.phase);
+    }
+    db::append(&mut write.tx, &event, None).await
+}
+
+/// A boot packet of a blade that called back "installed" is its reboot.
+fn as_seen(now: Phase, seen: Phase) -> Phase {
+    if now == Phase::Installed && seen <= Phase::Script { Phase::Rebooting } else { seen }
+}
+
+impl Journal {
+    /// Takes a blade's report; durable when it returns. Idempotent by `seq`.
+    pub async fn report(&self, report: Report) -> Result<ReportAnswer> {
+        self.write(move |write| Box::pin(async move { take_report(write, report).await })).await
+    }
+
+    /// The install-completed callback: `installed` is durable when this returns. Idempotent.
+    pub async fn finish(&self, attempt: AttemptId) -> Result<ReportAnswer> {
+        self.write(move |write| {
+            Box::pin(async move {
+                let Some(mut row) = db::attempt(&mut write.tx, attempt).await? else {
+                    return Ok(ReportAnswer::Unknown);
+                };
+                if row.standing.phase >= Phase::Installed {
+                    return Ok(ReportAnswer::Replayed);
+                }
+                if !is_current(write, &row).await? {
+                    return Ok(ReportAnswer::Stale);
+                }
+                apply(write, &mut row, Step::Finished);
+                db::update_attempt(&mut write.tx, &row).await?;
+                let event = line(
+                    write,
+                    Kind::Finish,
+                    &row,
+                    "installed; from now on it boots from its disk",
+                );
+                db::append(&mut write.tx, &event, None).await?;
+                Ok(ReportAnswer::Accepted)
+            })
+        })
+        .await
+    }
+
+    /// Begins attempts at an operator's request. What was under way is superseded.
+    pub async fn begin(
+        &self,
+        blades: Vec<(Hostname, Hostname, String)>,
+        by: &'static str,
+    ) -> Result<Vec<Begun>> {
+        self.write(move |write| {
+            Box::pin(async move {
+                let mut begun = Vec::new();
+                for (blade, cluster, role) in blades {
+                    db::delete_hold(&mut write.tx, &blade).await?;
+                    begun.push(begin_one(write, blade, cluster, role, 1, by).await?);
+                }
+                Ok(begun)
+            })
+        })
+        .await
+    }
+
+    /// A blade being installed asked for its boot script again: it was restarted. The attempt
+    /// ends as failed, and a new one begins while tries are left. True if one began.
+    pub async fn restarted(&self, attempt: AttemptId) -> Result<bool> {
+        self.write(move |write| {
+            Box::pin(async move {
+                let Some(mut row) = db::attempt(&mut write.tx, attempt).await? else {
+                    return Ok(false);
+                };
+                let lost =
+                    row.standing.phase >= Phase::Live && row.standing.phase < Phase::Installed;
+                if !lost || row.standing.outcome.is_over() || !is_current(write, &row).await? {
+                    return Ok(false);
+                }
+                let reason = format!("the blade restarted in {}", row.standing.phase);
+                fail(write, &mut row, reason).await?;
+                if row.r#try >= MAX_TRIES {
+                    return Ok(false);
+                }
+                begin_one(
+                    write,
+                    row.blade,
+                    row.cluster,
+                    row.role,
+                    row.r#try + 1,
+                    "the blade restarted",
+                )
+                .await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Applies a step decided elsewhere (deadline, power, probe) with a line that says why.
+    /// False if it changed nothing, and nothing was written.
+    pub async fn step(
+        &self,
+        attempt: AttemptId,
+        kind: Kind,
+        step: Step,
+        why: String,
+    ) -> Result<bool> {
+        self.write(move |write| {
+            Box::pin(async move {
+                let Some(mut row) = db::attempt(&mut write.tx, attempt).await? else {
+                    return Ok(false);
+                };
+                let last_seen = row.last_seen;
+                if !apply(write, &mut row, step) {
+                    return Ok(false);
+                }
+                if matches!(step, Step::Stall | Step::Fail) {
+                    // Only the blade itself says that it was seen.
+                    row.last_seen = last_seen;
+                    row.reason = Some(why.clone());
+                }
+                db::update_attempt(&mut write.tx, &row).await?;
+                let event = line(write, kind, &row, why);
+                db::append(&mut write.tx, &event, None).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Holds a blade: it is told to wait at its next boot, and its attempt stops where it is.
+    pub async fn hold(&self, blade: Hostname, why: String) -> Result<()> {
+        self.write(move |write| {
+            Box::pin(async move {
+                let now = write.now;
+                db::put_hold(&mut write.tx, &blade, now, &why).await?;
+                operator(write, blade, Step::Hold, format!("held: {why}")).await
+            })
+        })
+        .await
+    }
+
+    pub async fn release(&self, blade: Hostname) -> Result<()> {
+        self.write(move |write| {
+            Box::pin(async move {
+                db::delete_hold(&mut write.tx, &blade).await?;
+                operator(write, blade, Step::Release, "released".to_owned()).await
+            })
+        })
+        .await
+    }
+
+    /// Records a choice made at a blade's console.
+    pub async fn choose(&self, mac: Mac, blade: Option<Hostname>, entry: String) -> Result<()> {
+        self.write(move |write| {
+            Box::pin(async move {
+                let now = write.now;
+                db::put_choice(&mut write.tx, mac, &entry, now).await?;
+                let text = format!("{entry} chosen at the console");
+                let event =
+                    NewEvent { blade, mac: Some(mac), ..NewEvent::new(now, Kind::Menu, text) };
+                db::append(&mut write.tx, &event, None).await
+            })
+        })
+        .await
+    }
+}
+
+async fn operator(write: &mut Write, blade: Hostname, step: Step, text: String) -> Result<()> {
+    write.intents_changed = true;
+    let mut event =
+        NewEvent { blade: Some(blade.clone()), ..NewEvent::new(write.now, Kind::Operator, text) };
+    if let Some(mut row) = db::latest_attempt(&mut write.tx, &blade).await? {
+        let last_seen = row.last_seen;
+        if apply(write, &mut row, step) {
+            row.last_seen = last_seen;
+            row.phase_since = write.now;
+            db::update_attempt(&mut write.tx, &row).await?;
+        }
+        event.attempt = Some(row.id);
+        event.phase = Some(row.standing.phase);
+    }
+    db::append(&mut write.tx, &event, None).await
+}
+
+/// True if `row` is the newest attempt of its blade and not over.
+async fn is_current(write: &mut Write, row: &AttemptRow) -> Result<bool> {
+    let latest = db::latest_attempt(&mut write.tx, &row.blade).await?;
+    let over = matches!(row.standing.outcome, Outcome::Failed | Outcome::Superseded);
+    Ok(!over && latest.is_some_and(|latest| latest.id == row.id))
+}
+
+async fn begin_one(
+    write: &mut Write,
+    blade: Hostname,
+    cluster: Hostname,
+    role: String,
+    r#try: i64,
+    by: &str,
+) -> Result<Begun> {
+    let mut number = 1;
+    if let Some(mut last) = db::latest_attempt(&mut write.tx, &blade).await? {
+        number = last.number + 1;
+        let last_seen = last.last_seen;
+        if apply(write, &mut last, Step::Supersede) {
+            last.last_seen = last_seen;
+            db::update_attempt(&mut write.tx, &last).await?;
+        }
+    }
+    let row = AttemptRow {
+        id: id_at(write.now),
+        blade,
+        cluster,
+        role,
+        number,
+        r#try,
+        // An operator's attempt begins with power; after a restart the blade is on already.
+        standing: Standing {
+            phase: if r#try == 1 { Phase::Off } else { Phase::Script },
+            outcome: Outcome::Going,
+        },
+        reason: None,
+        started: write.now,
+        phase_since: write.now,
+        last_seen: write.now,
+        ended: None,
+        bytes_done: 0,
+        bytes_total: 0,
+        hello: None,
+        host_keys: None,
+    };
+    write.intents_changed = true;
+    db::insert_attempt(&mut write.tx, &row).await?;
+    let text = format!("attempt {number} begins: {} of cluster {} ({by})", row.role, row.cluster);
+    let event = line(write, Kind::Attempt, &row, text);
+    db::append(&mut write.tx, &event, None).await?;
+    Ok(Begun { id: row.id, blade: row.blade, number })
+}
+
+async fn fail(write: &mut Write, row: &mut AttemptRow, reason: String) -> Result<()> {
+    apply(write, row, Step::Fail);
+    row.reason = Some(reason.clone());
+    db::update_attempt(&mut write.tx, row).await?;
+    let event =
+        line(write, Kind::Attempt, row, format!("failed in {}: {reason}", row.standing.phase));
+    db::append(&mut write.tx, &event, None).await
+}
+
+async fn take_report(write: &mut Write, report: Report) -> Result<ReportAnswer> {
+    let Some(mut row) = db::attempt(&mut write.tx, report.attempt).await? else {
+        return Ok(ReportAnswer::Unknown);
+    };
+    if db::has_report(&mut write.tx, row.id, report.seq).await? {
+        return Ok(ReportAnswer::Replayed);
+    }
+    if !is_current(write, &row).await? {
+        return Ok(ReportAnswer::Stale);
+    }
+    row.last_seen = write.now;
+    if let Some(hello) = &report.hello {
+        row.hello = Some(hello.to_string());
+    }
+    if let Some(keys) = &report.host_keys {
+        row.host_keys = Some(keys.join("\n"));
+    }
+    move_by_report(write, &mut row, &report);
+    db::update_attempt(&mut write.tx, &row).await?;
+    let event = NewEvent {
+        phase: Some(report.phase),
+        detail: json!({
+            "seq": report.seq, "state": report.state, "bytes_done": report.bytes_done,
+            "bytes_total": report.bytes_total, "mono_ms": report.mono_ms, "code": report.code,
+            "log_tail": report.log_tail,
+        }),
+        ..line(write, Kind::Report, &row, told(&report))
+    };
+    db::append(&mut write.tx, &event, Some(report.seq)).await?;
+    if report.state == ReportState::Fail {
+        let reason = row.reason.clone().unwrap_or_default();
+        let event =
+            line(write, Kind::Attempt, &row, format!("failed in {}: {reason}", row.standing.phase));
+        db::append(&mut write.tx, &event, None).await?;
+    }
+    Ok(ReportAnswer::Accepted)
+}
+
+fn move_by_report(write: &mut Write, row: &mut AttemptRow, report: &Report) {
+    let before = row.standing.phase;
+    apply(write, row, Step::Reached(report.phase));
+    if row.standing.phase != before && row.standing.phase == report.phase {
+        (row.bytes_done, row.bytes_total) = (0, 0);
+    }
+    if report.phase == row.standing.phase {
+        // Bytes never decrease within a phase.
+        let as_i64 =
+            |bytes: Option<u64>| bytes.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        row.bytes_done = row.bytes_done.max(as_i64(report.bytes_done));
+        row.bytes_total = row.bytes_total.max(as_i64(report.bytes_total));
+    }
+    if report.state == ReportState::Fail && apply(write, row, Step::Fail) {
+        let code = report.code.as_deref().map(|code| format!("{code}: ")).unwrap_or_default();
+        row.reason = Some(format!("{code}{}", report.msg));
+    }
+}
+
+fn told(report: &Report) -> String {
+    let state = match report.state {
+        ReportState::Start => "begins",
+        ReportState::Progress => "goes on",
+        ReportState::Ok => "done",
+        ReportState::Fail => "failed",
+        ReportState::Skip => "skipped",
+    };
+    let code = report.code.as_deref().map(|code| format!(" {code}")).unwrap_or_default();
+    let msg = if report.msg.is_empty() { String::new() } else { format!(": {}", report.msg) };
+    format!("{} {state}{code}{msg}", report.phase)
+}
