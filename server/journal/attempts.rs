@@ -148,7 +148,8 @@ impl Journal {
                 let mut begun = Vec::new();
                 for (blade, cluster, role) in blades {
                     db::delete_hold(&mut write.tx, &blade).await?;
-                    begun.push(begin_one(write, blade, cluster, role, 1, by).await?);
+                    let order = Order { blade, cluster, role, r#try: 1, from };
+                    begun.push(begin_one(write, order, by).await?);
                 }
                 Ok(begun)
             })
@@ -174,15 +175,14 @@ impl Journal {
                 if row.r#try >= MAX_TRIES {
                     return Ok(false);
                 }
-                begin_one(
-                    write,
-                    row.blade,
-                    row.cluster,
-                    row.role,
-                    row.r#try + 1,
-                    "the blade restarted",
-                )
-                .await?;
+                let order = Order {
+                    blade: row.blade,
+                    cluster: row.cluster,
+                    role: row.role,
+                    r#try: row.r#try + 1,
+                    from: Phase::Script,
+                };
+                begin_one(write, order, "the blade restarted").await?;
                 Ok(true)
             })
         })
@@ -283,14 +283,17 @@ async fn is_current(write: &mut Write, row: &AttemptRow) -> Result<bool> {
     Ok(!over && latest.is_some_and(|latest| latest.id == row.id))
 }
 
-async fn begin_one(
-    write: &mut Write,
+/// A new attempt to be made.
+struct Order {
     blade: Hostname,
     cluster: Hostname,
     role: String,
     r#try: i64,
-    by: &str,
-) -> Result<Begun> {
+    from: Phase,
+}
+
+async fn begin_one(write: &mut Write, order: Order, by: &str) -> Result<Begun> {
+    let Order { blade, cluster, role, r#try, from } = order;
     let mut number = 1;
     if let Some(mut last) = db::latest_attempt(&mut write.tx, &blade).await? {
         number = last.number + 1;
@@ -307,11 +310,7 @@ async fn begin_one(
         role,
         number,
         r#try,
-        // An operator's attempt begins with power; after a restart the blade is on already.
-        standing: Standing {
-            phase: if r#try == 1 { Phase::Off } else { Phase::Script },
-            outcome: Outcome::Going,
-        },
+        standing: Standing { phase: from, outcome: Outcome::Going },
         reason: None,
         started: write.now,
         phase_since: write.now,

@@ -1,0 +1,8 @@
+//! The pages (askama): placeholder until the templates are here.
+use axum::Router;
+
+use super::Shared;
+
+pub fn router() -> Router<Shared> {
+    Router::new()
+}
