@@ -292,13 +292,16 @@ mod tests {
     fn the_inventory_of_three_blades() {
         insta::assert_snapshot!(inventory(
             &plan(),
-            Path::new("/run/firstlight/lab/demo/power.sock")
+            Path::new("/var/lib/firstlight/lab/demo/power.sock")
         ));
     }
 
     #[test]
     fn the_daemons_configuration() {
-        insta::assert_snapshot!(configuration(&plan(), Path::new("/run/firstlight/lab/demo/data")));
+        insta::assert_snapshot!(configuration(
+            &plan(),
+            Path::new("/var/lib/firstlight/lab/demo/data")
+        ));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub fn run(dir: &LabDir) -> anyhow::Result<ExitCode> {
     let Some(mut state) = dir.load()? else {
         bail!("no lab in {}", dir.path().display());
     };
+    // Where the command line has set none, its log would stay empty.
+    let _ = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).try_init();
     net::enter(&state.plan.namespace)?;
     std::env::set_current_dir(dir.path())?;
     state.keeper = Process::find(std::process::id());

@@ -77,12 +77,12 @@ pub enum LabCommand {
 
 #[derive(Debug, Args)]
 pub struct Base {
-    /// Where labs have their directories
+    /// Where labs have their directories (not in /run: the blades' disks would fill memory)
     #[arg(
         long,
         value_name = "DIR",
         env = "FIRSTLIGHT_LAB_DIR",
-        default_value = "/run/firstlight/lab"
+        default_value = "/var/lib/firstlight/lab"
     )]
     dir: PathBuf,
 }

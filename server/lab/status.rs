@@ -236,7 +236,7 @@ mod tests {
         let lab = |stage, keeper, error: Option<&str>, blades| LabStatus {
             name: "demo".parse().unwrap(),
             stage,
-            dir: "/run/firstlight/lab/demo".into(),
+            dir: "/var/lib/firstlight/lab/demo".into(),
             namespace: "fl-demo".into(),
             subnet: "10.12.0.0/16".parse().unwrap(),
             server: Ipv4Addr::new(10, 12, 0, 1),
