@@ -156,8 +156,9 @@ fn two_labs_with_the_same_addresses_stand_side_by_side() {
 fn blades_die_with_a_killed_keeper_and_down_cleans_the_rest() {
     let lab = Lab::up("killed", &["--blades", "2"]);
     lab.power("r1-c1-b01", PowerOp::On);
-    // Somebody's command inside, which nothing else would end.
-    let mut inside = lab.command("exec", &["--", "sleep", "1000"]).spawn().unwrap();
+    // Somebody's command inside, which nothing else would end; it has lost the
+    // mark in its environment.
+    let mut inside = lab.command("exec", &["--", "env", "-i", "sleep", "1000"]).spawn().unwrap();
     let state: serde_json::Value =
         serde_json::from_slice(&fs::read(lab.file("state.json")).unwrap()).unwrap();
     let keeper = i32::try_from(state["keeper"]["pid"].as_i64().unwrap()).unwrap();
@@ -172,6 +173,33 @@ fn blades_die_with_a_killed_keeper_and_down_cleans_the_rest() {
     assert!(down.status.success(), "{}", said(&down));
     lab.assert_nothing_left();
     assert!(!inside.wait().unwrap().success(), "the command inside was ended");
+}
+
+#[test]
+fn down_finds_the_processes_of_a_lab_whose_namespace_has_lost_its_name() {
+    let lab = Lab::up("nameless", &["--blades", "1"]);
+    lab.power("r1-c1-b01", PowerOp::On);
+    let name = format!("fl-{}", lab.name);
+    assert!(Command::new("ip").args(["netns", "delete", &name]).status().unwrap().success());
+    assert_eq!(lab.processes().len(), 2);
+    let down = lab.run("down", &[]);
+    assert!(down.status.success(), "{}", said(&down));
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn an_up_that_was_killed_at_any_moment_leaves_nothing_that_down_does_not_clean() {
+    let lab = Lab::named("killedup");
+    // The whole of `up` takes about 15 ms.
+    for moment in (0..40).map(|step| Duration::from_micros(step * 500)) {
+        let mut up = lab.command("up", &[]).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(moment);
+        up.kill().unwrap();
+        up.wait().unwrap();
+        let down = lab.run("down", &["--if-exists"]);
+        assert!(down.status.success(), "killed after {moment:?}: {}", said(&down));
+        lab.assert_nothing_left();
+    }
 }
 
 #[test]

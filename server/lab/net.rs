@@ -5,22 +5,23 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use nix::sched::{CloneFlags, setns};
+use uuid::Uuid;
 
-use super::state::namespace_path;
+use super::state::{ID_VARIABLE, namespace_path};
 
-pub fn add(namespace: &str) -> anyhow::Result<()> {
-    ip(&["netns", "add", namespace], "")
+pub fn add(namespace: &str, lab: Uuid) -> anyhow::Result<()> {
+    ip(&["netns", "add", namespace], "", Some(lab))
 }
 
 /// The namespace's name; the namespace itself, with bridge and taps, goes with
 /// its last process.
 pub fn remove(namespace: &str) -> anyhow::Result<()> {
-    ip(&["netns", "delete", namespace], "")
+    ip(&["netns", "delete", namespace], "", None)
 }
 
 /// Runs a batch of `ip` commands in the namespace; the first failure ends it.
-pub fn batch(namespace: &str, commands: &str) -> anyhow::Result<()> {
-    ip(&["-netns", namespace, "-batch", "-"], commands)
+pub fn batch(namespace: &str, lab: Uuid, commands: &str) -> anyhow::Result<()> {
+    ip(&["-netns", namespace, "-batch", "-"], commands, Some(lab))
 }
 
 /// Moves the calling thread into the namespace; threads and processes it
@@ -32,10 +33,13 @@ pub fn enter(namespace: &str) -> anyhow::Result<()> {
         .with_context(|| format!("entering network namespace {namespace}"))
 }
 
-fn ip(arguments: &[&str], input: &str) -> anyhow::Result<()> {
+/// Marked as `lab`'s: `down` after a killed `up` must not overlook an `ip`
+/// that is still at work.
+fn ip(arguments: &[&str], input: &str, lab: Option<Uuid>) -> anyhow::Result<()> {
     let line = || format!("`ip {}`", arguments.join(" "));
     let mut child = Command::new("ip")
         .args(arguments)
+        .envs(lab.map(|lab| (ID_VARIABLE, lab.to_string())))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

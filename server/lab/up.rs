@@ -57,7 +57,7 @@ pub fn up(plan: &Plan, base: &Path) -> anyhow::Result<Report> {
         keeper: None,
     };
     // A namespace that appeared since the look is not ours to remove.
-    let named = dir.save(&state).and_then(|()| net::add(&plan.namespace));
+    let named = dir.save(&state).and_then(|()| net::add(&plan.namespace, state.id));
     if let Err(error) = named {
         let _ = fs::remove_dir_all(dir.path());
         return Err(error);
@@ -99,7 +99,7 @@ fn refuse_existing(plan: &Plan, dir: &LabDir) -> anyhow::Result<()> {
 fn furnish(state: &mut State, dir: &LabDir) -> anyhow::Result<()> {
     state.namespace_inode = namespace_inode(&state.plan.namespace);
     dir.save(state)?;
-    net::batch(&state.plan.namespace, &emit::network(&state.plan))?;
+    net::batch(&state.plan.namespace, state.id, &emit::network(&state.plan))?;
     for part in ["consoles", "disks", "vars", "qmp", "data"] {
         let path = dir.join(part);
         fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
