@@ -2,7 +2,6 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -19,30 +18,27 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The kernel ends a killed process within this, or never (stuck in a device).
 const DEATH: Duration = Duration::from_secs(10);
 
-pub fn down(base: &Path, name: &LabName, keep: bool, if_exists: bool) -> anyhow::Result<ExitCode> {
+/// Returns what to tell the operator.
+pub fn down(base: &Path, name: &LabName, keep: bool, if_exists: bool) -> anyhow::Result<String> {
     let dir = LabDir::new(base, name)?;
     let Some(state) = dir.load()? else {
         // `up` killed at its very start leaves an empty directory (or only the
         // unfinished state). Never more: this may be somebody's own directory.
         let _ = fs::remove_file(dir.join("state.json.new"));
         match fs::remove_dir(dir.path()) {
-            Ok(()) => {
-                println!("lab {name}, half-made, is gone");
-                return Ok(ExitCode::SUCCESS);
-            }
+            Ok(()) => return Ok(format!("lab {name}, half-made, is gone\n")),
             Err(error) if error.kind() == io::ErrorKind::NotFound && if_exists => {
-                return Ok(ExitCode::SUCCESS);
+                return Ok(String::new());
             }
             Err(_) => bail!("no lab {name} in {}{}", base.display(), others(base)),
         }
     };
     remove(&dir, &state, keep)?;
-    if keep {
-        println!("lab {name} is down; its files are kept in {}", dir.path().display());
+    Ok(if keep {
+        format!("lab {name} is down; its files are kept in {}\n", dir.path().display())
     } else {
-        println!("lab {name} is down, nothing is left");
-    }
-    Ok(ExitCode::SUCCESS)
+        format!("lab {name} is down, nothing is left\n")
+    })
 }
 
 /// Ends the lab's processes, removes its network and, unless `keep`, its files.

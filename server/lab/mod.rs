@@ -6,6 +6,7 @@
 //! stands in its `state.json` before it is made, so that a lab can be removed
 //! whatever died half-way.
 use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -143,14 +144,14 @@ pub fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
     match command {
         LabCommand::Up(args) => run_up(args),
         LabCommand::Down { name, base, keep, if_exists } => {
-            down::down(&base.dir, &name, keep, if_exists)
+            say(&down::down(&base.dir, &name, keep, if_exists)?)
         }
         LabCommand::Status { name, base, output } => {
             let labs = status::status(&base.dir, name.as_ref())?;
             match output {
-                Output::Json => println!("{}", serde_json::to_string_pretty(&labs)?),
-                Output::Table => print!("{}", status::table(&labs)),
-            }
+                Output::Json => say(&format!("{}\n", serde_json::to_string_pretty(&labs)?))?,
+                Output::Table => say(&status::table(&labs))?,
+            };
             let broken = labs.iter().any(|lab| lab.error.is_some());
             Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
@@ -177,20 +178,31 @@ fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
     })?;
     let report = up::up(&plan, &args.base.dir)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!(
-            "lab {} is up: {} blades ({} UEFI), all off, on {} in namespace {}",
-            report.name,
-            report.blades.len(),
-            args.uefi,
-            plan.subnet,
-            report.namespace
-        );
-        println!("  blades   {}", report.inventory.display());
-        println!("  daemon   {}", report.config.display());
-        println!("  power    {}", report.power.display());
-        println!("  consoles {}", report.dir.join("consoles").display());
+        return say(&format!("{}\n", serde_json::to_string_pretty(&report)?));
     }
-    Ok(ExitCode::SUCCESS)
+    say(&format!(
+        "lab {name} is up: {blades} blades ({uefi} UEFI), all off, on {subnet} in namespace {namespace}
+  blades   {inventory}
+  daemon   {config}
+  power    {power}
+  consoles {consoles}
+",
+        name = report.name,
+        blades = report.blades.len(),
+        uefi = args.uefi,
+        subnet = plan.subnet,
+        namespace = report.namespace,
+        inventory = report.inventory.display(),
+        config = report.config.display(),
+        power = report.power.display(),
+        consoles = report.dir.join("consoles").display(),
+    ))
+}
+
+/// The reader may have gone (`| head`): what was asked is done all the same.
+fn say(text: &str) -> anyhow::Result<ExitCode> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
