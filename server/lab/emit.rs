@@ -258,6 +258,8 @@ mod tests {
     use super::super::plan::tests::wish;
     use super::super::plan::{Plan, Wish};
     use super::*;
+    use crate::config::Config;
+    use crate::inventory::{self, Document, SourceMap};
 
     fn plan() -> Plan {
         Plan::new(&wish()).unwrap()
@@ -302,6 +304,23 @@ mod tests {
             &plan(),
             Path::new("/var/lib/firstlight/lab/demo/data")
         ));
+    }
+
+    /// What a lab writes, the daemon takes.
+    #[test]
+    fn the_daemon_understands_configuration_and_inventory() {
+        let plan =
+            Plan::new(&Wish { blades: 64, subnet: "192.168.0.0/20".parse().unwrap(), ..wish() });
+        let plan = plan.unwrap();
+        let config = Config::parse(&configuration(&plan, Path::new("/lab/data"))).unwrap();
+        let document = Document::parse(&inventory(&plan, Path::new("/lab/power.sock"))).unwrap();
+        let complaints = inventory::check(&document, &config, &SourceMap::default());
+        assert_eq!(complaints, Vec::<String>::new());
+        for (blade, planned) in document.blades.iter().zip(&plan.blades) {
+            let (ip, bmc) = inventory::addresses(&document, blade);
+            assert_eq!(ip, Some(planned.ip));
+            assert_eq!(bmc.unwrap().lab.as_deref(), Some(Path::new("/lab/power.sock")));
+        }
     }
 
     #[test]
