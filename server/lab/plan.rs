@@ -1,0 +1,392 @@
+//! What a virtual rack will be, decided before anything is made: names, MACs,
+//! addresses, identities. Pure.
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// The rack and chassis that every lab's blades sit in.
+pub const RACK: &str = "r1";
+pub const CHASSIS: &str = "c1";
+/// A chassis has at least so many slots, as the real ones do.
+const SLOTS: u8 = 14;
+/// More emulated blades than this are a mistyped number, not a rack.
+const MOST_BLADES: u8 = 64;
+/// The widest prefix that still holds hosts (.1.x) and pool (.9.x).
+const NARROWEST: u8 = 20;
+
+/// A lab's name: part of a namespace's and a directory's name, so it is
+/// `[a-z0-9-]`, 1 to 32 characters, not beginning with `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LabName(String);
+
+/// What the operator asked for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub name: LabName,
+    pub blades: u8,
+    /// How many of the blades, counted from the last, have UEFI firmware.
+    pub uefi: u8,
+    pub memory_mb: u32,
+    pub disk_bytes: u64,
+    pub subnet: Ipv4Net,
+    pub mac_prefix: MacPrefix,
+    /// The blades' clock at each power-up; the host's time where none.
+    pub rtc: Option<jiff::civil::DateTime>,
+    pub second_disk: Vec<String>,
+    pub nic_rom: Vec<(String, NicRom)>,
+    pub router_advertisement: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub name: LabName,
+    pub namespace: String,
+    pub subnet: Ipv4Net,
+    /// The bridge's address, where the daemon answers.
+    pub server: Ipv4Addr,
+    pub slots: u8,
+    /// `2015-01-01T00:00:00`, UTC.
+    pub rtc: Option<String>,
+    /// Whether the lab answers router solicitations, see [`super::router`].
+    pub router_advertisement: bool,
+    pub blades: Vec<Blade>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blade {
+    pub name: String,
+    pub slot: u8,
+    pub firmware: Firmware,
+    pub mac: String,
+    pub ip: Ipv4Addr,
+    pub tap: String,
+    /// SMBIOS identity: what DHCP option 97 and `dmidecode` show.
+    pub uuid: uuid::Uuid,
+    pub serial: String,
+    pub memory_mb: u32,
+    pub disk_bytes: u64,
+    pub second_disk: bool,
+    pub nic_rom: NicRom,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    Bios,
+    Uefi,
+}
+
+/// The option ROM of the blade's NIC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NicRom {
+    /// The emulator's own, which is iPXE for BIOS and UEFI alike.
+    Shipped,
+    /// None: UEFI then uses its own PXE client, a different DHCP client; a
+    /// BIOS blade without ROM cannot boot from the network.
+    None,
+    File(PathBuf),
+}
+
+/// The first five octets of the blades' MACs; the sixth is the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacPrefix([u8; 5]);
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WishError {
+    #[error("`{0}` is no lab name: 1 to 32 of a-z, 0-9 and -, beginning with a letter or digit")]
+    Name(String),
+    #[error("--blades {0}: between 1 and {MOST_BLADES}")]
+    Blades(u8),
+    #[error("--uefi {uefi}: there are only {blades} blades")]
+    Uefi { uefi: u8, blades: u8 },
+    #[error("--memory {0}: a blade needs at least 80 MB to reach its boot script")]
+    Memory(u32),
+    #[error("--disk-size: a disk has at least 1 MiB, whole sectors of 512 bytes; not {0} bytes")]
+    Disk(u64),
+    #[error("--subnet {0}: at most /{NARROWEST}, to hold hosts at .1.x and the pool at .9.x")]
+    Subnet(Ipv4Net),
+    #[error("--{option} {blade}: the blades are {first} to {last}")]
+    UnknownBlade { option: &'static str, blade: String, first: String, last: String },
+    #[error("`{0}` is no MAC prefix: five octets of a unicast address, such as 52:54:00:00:01")]
+    MacPrefix(String),
+    #[error("`{0}` is no size: a number of bytes, or one with K, M, G or T, such as 4G")]
+    Size(String),
+    #[error("`{0}` is not BLADE=ROM, where ROM is shipped, none or an absolute path")]
+    NicRom(String),
+}
+
+impl Plan {
+    pub fn new(wish: &Wish) -> Result<Self, WishError> {
+        check(wish)?;
+        let network = wish.subnet.trunc();
+        let blades = (1..=wish.blades).map(|slot| blade(wish, &network, slot)).collect();
+        Ok(Self {
+            name: wish.name.clone(),
+            namespace: format!("fl-{}", wish.name),
+            subnet: network,
+            server: offset(&network, 1),
+            slots: SLOTS.max(wish.blades),
+            rtc: wish.rtc.map(|rtc| rtc.strftime("%Y-%m-%dT%H:%M:%S").to_string()),
+            router_advertisement: wish.router_advertisement,
+            blades,
+        })
+    }
+
+    /// The first and last address of the pool for blades nobody knows.
+    pub fn pool(&self) -> (Ipv4Addr, Ipv4Addr) {
+        (offset(&self.subnet, 9 * 256 + 1), offset(&self.subnet, 9 * 256 + 250))
+    }
+
+    /// The host address of slot 1; the address rule counts on from it.
+    pub fn ip_first(&self) -> Ipv4Addr {
+        host(&self.subnet, 1)
+    }
+}
+
+fn check(wish: &Wish) -> Result<(), WishError> {
+    if !(1..=MOST_BLADES).contains(&wish.blades) {
+        return Err(WishError::Blades(wish.blades));
+    }
+    if wish.uefi > wish.blades {
+        return Err(WishError::Uefi { uefi: wish.uefi, blades: wish.blades });
+    }
+    if wish.memory_mb < 80 {
+        return Err(WishError::Memory(wish.memory_mb));
+    }
+    if wish.disk_bytes < 1 << 20 || !wish.disk_bytes.is_multiple_of(512) {
+        return Err(WishError::Disk(wish.disk_bytes));
+    }
+    if wish.subnet.prefix_len() > NARROWEST {
+        return Err(WishError::Subnet(wish.subnet));
+    }
+    let second = wish.second_disk.iter().map(|blade| ("second-disk", blade));
+    let rom = wish.nic_rom.iter().map(|(blade, _)| ("nic-rom", blade));
+    for (option, blade) in second.chain(rom) {
+        if !(1..=wish.blades).any(|slot| blade_name(slot) == *blade) {
+            let (first, last) = (blade_name(1), blade_name(wish.blades));
+            return Err(WishError::UnknownBlade { option, blade: blade.clone(), first, last });
+        }
+    }
+    Ok(())
+}
+
+fn blade(wish: &Wish, network: &Ipv4Net, slot: u8) -> Blade {
+    let name = blade_name(slot);
+    let firmware = if slot > wish.blades - wish.uefi { Firmware::Uefi } else { Firmware::Bios };
+    let usual = match firmware {
+        Firmware::Bios => NicRom::Shipped,
+        Firmware::Uefi => NicRom::None,
+    };
+    // The last of several options for one blade wins, as everywhere on a command line.
+    let asked = wish.nic_rom.iter().rev().find(|(blade, _)| *blade == name);
+    let [a, b, c, d, e] = wish.mac_prefix.0;
+    // The MAC inside makes it unique in the rack, and readable in a packet dump.
+    let node = [0x46, 0x4c, 0, 0, 0, 0, 0x40, 0, 0x80, 0, a, b, c, d, e, slot];
+    Blade {
+        firmware,
+        mac: format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{slot:02x}"),
+        ip: host(network, slot),
+        tap: format!("tap-b{slot:02}"),
+        uuid: uuid::Uuid::from_bytes(node),
+        serial: format!("FL-{}", name.to_uppercase()),
+        memory_mb: wish.memory_mb,
+        disk_bytes: wish.disk_bytes,
+        second_disk: wish.second_disk.contains(&name),
+        nic_rom: asked.map_or(usual, |(_, rom)| rom.clone()),
+        slot,
+        name,
+    }
+}
+
+fn blade_name(slot: u8) -> String {
+    format!("{RACK}-{CHASSIS}-b{slot:02}")
+}
+
+fn host(network: &Ipv4Net, slot: u8) -> Ipv4Addr {
+    offset(network, 256 + u32::from(slot))
+}
+
+/// Within the subnet by [`NARROWEST`].
+fn offset(network: &Ipv4Net, by: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(network.network().to_bits() | by)
+}
+
+impl FromStr for LabName {
+    type Err = WishError;
+
+    fn from_str(text: &str) -> Result<Self, WishError> {
+        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let fits = (1..=32).contains(&text.len()) && !text.starts_with('-');
+        if fits && text.bytes().all(legal) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(WishError::Name(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for LabName {
+    type Error = WishError;
+
+    fn try_from(text: String) -> Result<Self, WishError> {
+        text.parse()
+    }
+}
+
+impl From<LabName> for String {
+    fn from(name: LabName) -> Self {
+        name.0
+    }
+}
+
+impl std::fmt::Display for LabName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for MacPrefix {
+    type Err = WishError;
+
+    fn from_str(text: &str) -> Result<Self, WishError> {
+        let wrong = || WishError::MacPrefix(text.to_owned());
+        let octets: Vec<u8> = text
+            .split(':')
+            .map(|octet| match octet.len() {
+                2 => u8::from_str_radix(octet, 16).map_err(|_| wrong()),
+                _ => Err(wrong()),
+            })
+            .collect::<Result<_, _>>()?;
+        let prefix: [u8; 5] = octets.try_into().map_err(|_| wrong())?;
+        // IEEE 802: the lowest bit of the first octet marks a group address.
+        if prefix[0] & 1 == 1 { Err(wrong()) } else { Ok(Self(prefix)) }
+    }
+}
+
+/// `4G` and the like, in bytes (powers of 1024).
+pub fn size(text: &str) -> Result<u64, WishError> {
+    let wrong = || WishError::Size(text.to_owned());
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "K" | "k" => 1 << 10,
+        "M" | "m" => 1 << 20,
+        "G" | "g" => 1 << 30,
+        "T" | "t" => 1 << 40,
+        _ => return Err(wrong()),
+    };
+    // `+4G` would be a number to Rust.
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(wrong)
+}
+
+/// `BLADE=shipped|none|/path/to.rom`.
+pub fn nic_rom(text: &str) -> Result<(String, NicRom), WishError> {
+    let (blade, rom) = text.split_once('=').ok_or_else(|| WishError::NicRom(text.to_owned()))?;
+    let rom = match rom {
+        "shipped" => NicRom::Shipped,
+        "none" => NicRom::None,
+        // The emulator runs in the lab's directory: a relative path would mean another file.
+        path if path.starts_with('/') => NicRom::File(path.into()),
+        _ => return Err(WishError::NicRom(text.to_owned())),
+    };
+    Ok((blade.to_owned(), rom))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Three blades, the last one UEFI: what most snapshots show.
+    pub fn wish() -> Wish {
+        Wish {
+            name: "demo".parse().unwrap(),
+            blades: 3,
+            uefi: 1,
+            memory_mb: 640,
+            disk_bytes: 4 << 30,
+            subnet: "10.12.0.0/16".parse().unwrap(),
+            mac_prefix: "52:54:00:00:01".parse().unwrap(),
+            rtc: Some("2015-01-01T00:00:00".parse().unwrap()),
+            second_disk: vec!["r1-c1-b02".into()],
+            nic_rom: vec![],
+            router_advertisement: true,
+        }
+    }
+
+    #[test]
+    fn the_last_blades_are_the_uefi_ones_and_use_their_own_pxe_client() {
+        let plan = Plan::new(&wish()).unwrap();
+        let kinds: Vec<_> = plan.blades.iter().map(|b| (b.firmware, b.nic_rom.clone())).collect();
+        let bios = (Firmware::Bios, NicRom::Shipped);
+        assert_eq!(kinds, [bios.clone(), bios, (Firmware::Uefi, NicRom::None)]);
+    }
+
+    #[test]
+    fn identities_differ_between_blades() {
+        let plan = Plan::new(&Wish { blades: 64, ..wish() }).unwrap();
+        let mut seen = std::collections::HashSet::new();
+        for blade in &plan.blades {
+            for identity in [
+                &blade.mac,
+                &blade.serial,
+                &blade.tap,
+                &blade.uuid.to_string(),
+                &blade.ip.to_string(),
+            ] {
+                assert!(seen.insert(identity.clone()), "{identity} twice");
+            }
+        }
+        assert_eq!(plan.slots, 64);
+        assert_eq!(plan.blades[63].ip, Ipv4Addr::new(10, 12, 1, 64));
+    }
+
+    #[test]
+    fn a_wish_that_cannot_be_is_refused_by_option_name() {
+        let refused = |wish: Wish| Plan::new(&wish).unwrap_err().to_string();
+        assert!(refused(Wish { blades: 0, ..wish() }).contains("--blades 0"));
+        assert!(refused(Wish { blades: 65, ..wish() }).contains("--blades 65"));
+        assert!(refused(Wish { uefi: 4, ..wish() }).contains("only 3 blades"));
+        assert!(refused(Wish { memory_mb: 16, ..wish() }).contains("--memory 16"));
+        assert!(refused(Wish { disk_bytes: 0, ..wish() }).contains("--disk-size"));
+        let small = "10.0.0.0/24".parse().unwrap();
+        assert!(refused(Wish { subnet: small, ..wish() }).contains("--subnet 10.0.0.0/24"));
+        let far = vec!["r1-c1-b09".to_owned()];
+        assert_eq!(
+            refused(Wish { second_disk: far, ..wish() }),
+            "--second-disk r1-c1-b09: the blades are r1-c1-b01 to r1-c1-b03"
+        );
+    }
+
+    #[test]
+    fn names_sizes_and_prefixes_are_parsed_or_refused() {
+        for bad in ["", "-a", "A", "a/b", "..", "a b", &"x".repeat(33)] {
+            assert!(bad.parse::<LabName>().is_err(), "{bad}");
+        }
+        assert_eq!(size("4G"), Ok(4 << 30));
+        assert_eq!(size("512"), Ok(512));
+        for bad in ["", "G", "4X", "-1", "+4G", "4GG", "99999999999T", "4é"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        for bad in [
+            "",
+            "52:54:00:00",
+            "52:54:00:00:01:02",
+            "53:54:00:00:01",
+            "5:54:00:00:01",
+            "zz:54:00:00:01",
+        ] {
+            assert!(bad.parse::<MacPrefix>().is_err(), "{bad}");
+        }
+        assert_eq!(nic_rom("b=none"), Ok(("b".into(), NicRom::None)));
+        assert!(nic_rom("b=relative.rom").is_err());
+        assert!(nic_rom("b").is_err());
+    }
+}
