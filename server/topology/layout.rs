@@ -1,5 +1,7 @@
 //! A cluster laid out: every blade with its host name, voters chosen.
 
+use std::collections::BTreeMap;
+
 use minijinja::{Value, context};
 use serde_json::Map;
 
@@ -130,7 +132,8 @@ fn value(json: &serde_json::Value) -> Value {
         serde_json::Value::String(text) => Value::from(text.as_str()),
         serde_json::Value::Array(items) => items.iter().map(value).collect(),
         serde_json::Value::Object(map) => {
-            map.iter().map(|(name, item)| (name.clone(), value(item))).collect::<Vec<_>>().into()
+            let items = map.iter().map(|(name, item)| (name.clone(), value(item)));
+            items.collect::<BTreeMap<String, Value>>().into()
         }
     }
 }
