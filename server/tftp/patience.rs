@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_secs(1);
 /// A ROM that draws its progress bar is late by this much now and then.
 const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(16);
+const LONGEST: Duration = Duration::from_secs(32);
 /// A round trip nobody has measured yet: longer than most racks are wide.
 const UNMEASURED: Duration = Duration::from_millis(10);
 /// RFC 7440 §6 wants an end; a blade's own ROM has given up long before.

@@ -272,3 +272,6 @@ impl Transfer {
         self.outbox.extend(numbers.zip(&self.flight).map(data));
     }
 }
+
+#[cfg(test)]
+mod tests;
