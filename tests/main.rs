@@ -5,4 +5,6 @@ mod house;
 mod lab;
 mod road;
 mod tftp_clients;
+mod tftp_kit;
+mod tftp_wire;
 mod topologies;
