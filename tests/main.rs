@@ -6,5 +6,7 @@ mod lab;
 mod road;
 mod tftp_clients;
 mod tftp_kit;
+mod tftp_options;
+mod tftp_service;
 mod tftp_wire;
 mod topologies;

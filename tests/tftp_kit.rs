@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 /// Longer than any machine is busy; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Keeps the server's timer out of a test that looks at single packets.
+pub const CALM: (&str, &str) = ("timeout", "20");
+
 /// A running server; dropping it stops it and joins its tasks.
 pub struct Kit {
     pub address: SocketAddr,
@@ -28,7 +31,8 @@ pub fn octets(length: usize) -> Vec<u8> {
 
 /// Serves the given files.
 pub fn files(files: &[(&str, Vec<u8>)]) -> Open {
-    let owned = |(name, octets): &(&str, Vec<u8>)| ((*name).to_owned(), Bytes::from(octets.clone()));
+    let owned =
+        |(name, octets): &(&str, Vec<u8>)| ((*name).to_owned(), Bytes::from(octets.clone()));
     let files: HashMap<_, _> = files.iter().map(owned).collect();
     Arc::new(move |request| files.get(&request.name).cloned().ok_or(OpenError::NotFound))
 }
@@ -71,6 +75,14 @@ impl Kit {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, self.address.port()));
         Client { socket, server, transfer: None }
+    }
+
+    /// A client whose transfer of `boot/f` has its OACK and has acknowledged it.
+    pub fn begun(&self, options: &[(&str, &str)]) -> Client {
+        let mut client = self.client();
+        assert_eq!(client.begin(&[options, &[CALM]].concat()).option("timeout"), Some(20));
+        client.ack(0);
+        client
     }
 
     /// Fetches `boot/f`, acknowledging each window.

@@ -265,6 +265,7 @@ fn the_size_of_a_translated_file_is_not_promised() {
 
 /// A client by the book: it acknowledges a window's last block, and the last
 /// good block once when it sees a hole; after a second of silence it repeats.
+#[derive(Default)]
 struct Reader {
     window: u64,
     blksize: usize,
@@ -322,6 +323,18 @@ enum Fate {
     Late(u8),
 }
 
+impl Fate {
+    /// When the copies of a packet arrive.
+    fn delays(&self) -> Vec<Duration> {
+        match self {
+            Fate::Arrives => vec![MS],
+            Fate::Lost => vec![],
+            Fate::Twice => vec![MS, MS + MS / 10],
+            Fate::Late(late) => vec![MS * (u32::from(*late) + 1)],
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Arrival {
     ToServer(u16),
@@ -343,23 +356,10 @@ fn over(content: &[u8], window: u16, fates: &[Fate]) -> Outcome {
     let grant = Grant::new(&asked, Mode::Octet, content.len(), &Ceiling::default());
     let mut now = Instant::now();
     let mut transfer = Transfer::start(now, Bytes::copy_from_slice(content), Mode::Octet, grant);
-    let mut reader = Reader {
-        window: window.into(),
-        blksize: 8,
-        next: 0,
-        in_window: 0,
-        hole_told: false,
-        content: Vec::new(),
-        done: false,
-    };
+    let mut reader = Reader { window: window.into(), blksize: 8, ..Reader::default() };
     let mut wire = BinaryHeap::new();
     let (mut sent, mut fates, mut data) = (Vec::new(), fates.iter().cycle(), 0);
-    let mut delays = || match fates.next() {
-        Some(Fate::Lost) => vec![],
-        Some(Fate::Twice) => vec![MS, MS + MS / 10],
-        Some(Fate::Late(late)) => vec![MS * (u32::from(*late) + 1)],
-        Some(Fate::Arrives) | None => vec![MS],
-    };
+    let mut delays = || fates.next().map_or(vec![MS], Fate::delays);
     let mut heard = 0;
     for order in 0..200_000_u64 {
         for datagram in transfer.outbox().drain(..) {
