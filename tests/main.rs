@@ -5,4 +5,8 @@ mod house;
 mod lab;
 mod road;
 mod tftp_clients;
+mod tftp_kit;
+mod tftp_options;
+mod tftp_service;
+mod tftp_wire;
 mod topologies;
