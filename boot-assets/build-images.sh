@@ -83,7 +83,7 @@ EOF
 # This machine's apt sources of the suite and nothing else (a developer's machine has others too).
 debian_sources() {
     for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-        [ -f "$file" ] && grep -E "^deb .* $SUITE(-updates|-security)? " "$file" || true
+        if [ -f "$file" ]; then grep -E "^deb .* $SUITE(-updates|-security)? " "$file" || true; fi
     done >"$WORK/apt.list"
     for file in /etc/apt/sources.list.d/*.sources; do
         [ -f "$file" ] || continue
@@ -101,17 +101,19 @@ bootstrap() {
     mkdir -p "$cache"
     packages=$(cat "$HERE/disk/packages.txt" "$HERE/disk/build-only.txt" | grep -v '^#' | paste -sd,)
     sources=$(debian_sources)
-    # shellcheck disable=SC2086
+    excludes=$(grep -v '^#' "$HERE/disk/exclude.txt" | sed 's/.*/--dpkgopt=path-exclude=&/')
+    set -f # the patterns are for dpkg
+    # shellcheck disable=SC2016,SC2086
     mmdebstrap --quiet --arch="$ARCH" --variant=minbase --include="$packages" \
         --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' \
-        --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+        $excludes --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
         --skip=download/empty --skip=essential/unlink \
         --setup-hook='mkdir -p "$1"/var/cache/apt/archives/' \
         --setup-hook="sync-in '$cache' /var/cache/apt/archives/" \
         --customize-hook="sync-out /var/cache/apt/archives '$cache'" \
         --customize-hook="HERE='$HERE' sh '$HERE/disk/customize.sh' \"\$1\"" \
         "$SUITE" "$WORK/root.tar" $sources
+    set +f
 }
 
 build_parts() {
@@ -233,7 +235,7 @@ install_efi_loader() {
 
 publish() {
     say "compressing $(($(stat -c %s "$disk") / 1048576)) MiB"
-    gzip -n -9 <"$disk" >"$WORK/disk.img.gz"
+    gzip -n <"$disk" >"$WORK/disk.img.gz"
     cp "$WORK/parts/vmlinuz" "$WORK/vmlinuz"
     write_manifest >"$WORK/bundle.toml"
     cp "$WORK/parts/packages.list" "$OUT/packages.list"

@@ -28,7 +28,8 @@ settle_services() {
     # business on a machine that has no way out.
     chroot "$root" systemctl mask systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer \
         dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer \
-        getty@tty1.service systemd-pstore.service cloud-init-hotplugd.socket >/dev/null 2>&1
+        getty@tty1.service systemd-pstore.service cloud-init-hotplugd.socket dev-hugepages.mount \
+        sys-kernel-debug.mount sys-kernel-tracing.mount systemd-hwdb-update.service systemd-binfmt.service >/dev/null 2>&1
     chroot "$root" systemctl enable serial-getty@ttyS0.service >/dev/null 2>&1
 }
 
@@ -44,8 +45,7 @@ manage_etc_hosts: true
 # RSA keys take longer than the rest of a first boot on a slow machine.
 ssh_genkeytypes: [ed25519, ecdsa]
 ssh_deletekeys: true
-ssh_pwauth: false
-users: []
+users: [default]
 cloud_init_modules: [bootcmd, write-files, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh]
 cloud_config_modules: [set-passwords, ntp, timezone, runcmd]
 cloud_final_modules: [write-files-deferred, scripts-user, phone-home, final-message, power-state-change]
@@ -119,8 +119,19 @@ trim() {
     cp "$HERE/disk/grub.cfg" "$root/boot/grub/grub.cfg"
     rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/info/* "$root"/usr/share/lintian/* \
         "$root"/usr/share/locale/* "$root"/usr/share/i18n "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old \
-        "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/log/* "$root"/var/cache/ldconfig/aux-cache
-    find "$root/usr" "$root/etc" "$root/var" -name __pycache__ -prune -exec rm -rf {} +
+        "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/ldconfig/aux-cache \
+        "$root/usr/lib/udev/hwdb.bin" "$root/var/log/journal"
+    find "$root/var/log" -type f -delete
+}
+
+# Compiled by content and not by time stamp: cloud-init would compile all of this on a blade's first boot,
+# which takes longer than the boot itself, and the image sets every time stamp anew.
+compile_python() {
+    say "Python compiled ahead"
+    find "$root/usr" -name __pycache__ -prune -exec rm -rf {} +
+    rm -rf "$root"/usr/lib/python3.*/lib2to3 "$root"/usr/lib/python3.*/pydoc_data
+    PYTHONHASHSEED=0 chroot "$root" sh -c 'python3 -m compileall -q --invalidation-mode unchecked-hash \
+        /usr/lib/python3/dist-packages /usr/lib/python3.*' >/dev/null || true
 }
 
 settle_services
@@ -128,4 +139,5 @@ settle_cloud_init
 settle_identity
 export_parts
 trim
+compile_python
 settle_boot
