@@ -1,0 +1,143 @@
+#!/bin/sh
+# Run by mmdebstrap with the new system's directory: settles what packages alone do not.
+set -eu
+root=$1
+say() { echo "  image: $*"; }
+
+settle_boot() {
+    printf '%s\n' virtio_pci virtio_blk virtio_scsi sd_mod ahci nvme mpt3sas megaraid_sas ext4 >"$root/etc/initramfs-tools/modules"
+    cat >"$root/etc/initramfs-tools/conf.d/firstlight" <<EOF
+# An image that is copied to many machines must not hold a list guessed from the one that built it.
+MODULES=list
+COMPRESS=zstd
+RESUME=none
+FSTYPE=ext4
+EOF
+    # Not one of a blade's boots needs these, and each costs seconds before the root is mounted.
+    for name in plymouth cryptroot lvm2 mdadm thermal framebuffer; do
+        rm -f "$root/usr/share/initramfs-tools/hooks/$name"
+    done
+    say "initramfs of the installed system"
+    chroot "$root" update-initramfs -u -k all >/dev/null
+}
+
+settle_services() {
+    chroot "$root" systemctl disable etcd.service >/dev/null 2>&1
+    chroot "$root" systemctl enable ssh.service systemd-networkd.service >/dev/null 2>&1
+    # The blade's address is static and nothing waits for a name server; apt and man pages are nobody's
+    # business on a machine that has no way out.
+    chroot "$root" systemctl mask systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer \
+        dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer \
+        getty@tty1.service systemd-pstore.service cloud-init-hotplugd.socket dev-hugepages.mount \
+        sys-kernel-debug.mount sys-kernel-tracing.mount systemd-hwdb-update.service systemd-binfmt.service >/dev/null 2>&1
+    chroot "$root" systemctl enable serial-getty@ttyS0.service >/dev/null 2>&1
+}
+
+settle_cloud_init() {
+    mkdir -p "$root/var/lib/cloud/seed/nocloud"
+    cat >"$root/etc/cloud/cloud.cfg" <<'EOF'
+# The seed is written by the installer; nothing on the network is ever asked for one.
+datasource_list: [NoCloud]
+datasource: {NoCloud: {fs_label: null}}
+disable_root: true
+preserve_hostname: false
+manage_etc_hosts: true
+# RSA keys take longer than the rest of a first boot on a slow machine.
+ssh_genkeytypes: [ed25519, ecdsa]
+ssh_deletekeys: true
+users: [default]
+cloud_init_modules: [bootcmd, write-files, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh]
+cloud_config_modules: [set-passwords, ntp, timezone, runcmd]
+cloud_final_modules: [write-files-deferred, scripts-user, phone-home, final-message, power-state-change]
+system_info:
+  distro: debian
+  default_user: {name: debian, lock_passwd: true, gecos: Debian, groups: [adm, sudo], sudo: ["ALL=(ALL) NOPASSWD:ALL"], shell: /bin/bash}
+  network: {renderers: [networkd]}
+  paths: {cloud_dir: /var/lib/cloud/, templates_dir: /etc/cloud/templates/}
+  ssh_svcname: ssh
+EOF
+    rm -f "$root"/etc/cloud/cloud.cfg.d/90_dpkg.cfg
+    # ds-identify probes the hardware for clouds; the answer is known.
+    printf 'policy: enabled\n' >"$root/etc/cloud/ds-identify.cfg"
+}
+
+settle_identity() {
+    rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub "$root/etc/hostname" "$root/etc/resolv.conf"
+    : >"$root/etc/machine-id"
+    rm -f "$root/var/lib/dbus/machine-id"
+    ln -s /etc/machine-id "$root/var/lib/dbus/machine-id"
+    printf 'nameserver 127.0.0.1\n' >"$root/etc/resolv.conf"
+    printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts"
+    cat >"$root/etc/ssh/sshd_config.d/firstlight.conf" <<'EOF'
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+UseDNS no
+EOF
+    chroot "$root" passwd --lock root >/dev/null
+}
+
+# What the build takes out of this system and the disk image does not keep.
+export_parts() {
+    parts=$root/firstlight-parts
+    mkdir -p "$parts/tools" "$parts/modules"
+    cp -L "$root/vmlinuz" "$parts/vmlinuz"
+    cp "$root/bin/busybox" "$parts/tools/busybox"
+    chroot "$root" dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' >"$parts/packages.list"
+    say "loaders for BIOS and UEFI"
+    common="part_gpt ext2 normal configfile linux echo serial terminal probe test minicmd search reboot sleep"
+    # shellcheck disable=SC2086
+    chroot "$root" grub-mkimage -O i386-pc -p '(,gpt3)/boot/grub' -o /firstlight-parts/core.img biosdisk $common
+    # shellcheck disable=SC2086
+    chroot "$root" grub-mkimage -O x86_64-efi -p '(,gpt3)/boot/grub' -o /firstlight-parts/bootx64.efi fat efi_gop $common
+    cp "$root/usr/lib/grub/i386-pc/boot.img" "$parts/boot.img"
+    export_live
+}
+
+export_live() {
+    say "programs and modules of the live image"
+    grep -v '^#' "$HERE/live/tools.txt" | while read -r tool; do
+        install -D "$root$tool" "$parts/tools$tool"
+        chroot "$root" ldd "$tool" | grep -o '/[^ ]*' | while read -r lib; do
+            install -D "$(readlink -f "$root$lib")" "$parts/tools$lib"
+        done
+    done
+    version=$(basename "$(readlink "$root/vmlinuz")" | sed 's/^vmlinuz-//')
+    grep -v '^#' "$HERE/live/modules.txt" | while read -r name; do
+        chroot "$root" modprobe -S "$version" --show-depends --ignore-install "$name" 2>/dev/null |
+            sed -n 's/^insmod \([^ ]*\).*/\1/p'
+    done | awk '!seen[$0]++' >"$parts/modules.order"
+    while read -r path; do cp "$root$path" "$parts/modules/"; done <"$parts/modules.order"
+    sed -i 's|.*/||' "$parts/modules.order"
+}
+
+trim() {
+    # shellcheck disable=SC2046
+    chroot "$root" dpkg --purge --force-depends $(grep -v '^#' "$HERE/disk/build-only.txt") >/dev/null 2>&1
+    chroot "$root" apt-get -qq -y --purge autoremove >/dev/null 2>&1
+    mkdir -p "$root/boot/grub"
+    cp "$HERE/disk/grub.cfg" "$root/boot/grub/grub.cfg"
+    rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/info/* "$root"/usr/share/lintian/* \
+        "$root"/usr/share/locale/* "$root"/usr/share/i18n "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old \
+        "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/ldconfig/aux-cache \
+        "$root/usr/lib/udev/hwdb.bin" "$root/var/log/journal"
+    find "$root/var/log" -type f -delete
+}
+
+# Compiled by content and not by time stamp: cloud-init would compile all of this on a blade's first boot,
+# which takes longer than the boot itself, and the image sets every time stamp anew.
+compile_python() {
+    say "Python compiled ahead"
+    find "$root/usr" -name __pycache__ -prune -exec rm -rf {} +
+    rm -rf "$root"/usr/lib/python3.*/lib2to3 "$root"/usr/lib/python3.*/pydoc_data
+    PYTHONHASHSEED=0 chroot "$root" sh -c 'python3 -m compileall -q --invalidation-mode unchecked-hash \
+        /usr/lib/python3/dist-packages /usr/lib/python3.*' >/dev/null || true
+}
+
+settle_services
+settle_cloud_init
+settle_identity
+export_parts
+trim
+compile_python
+settle_boot
