@@ -1,1 +1,219 @@
-//! TODO
+//! The DHCP service: carries packets between the wire and `reply::decide`.
+//!
+//! Answered from the snapshot and the leases in memory. What must be durable goes through one
+//! group commit; its answers are sent after it, never before.
+
+mod leases;
+mod listener;
+mod net;
+pub mod reply;
+mod seen;
+pub mod wire;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    leases::{Entry, Hold, LeaseBook},
+    seen::{Seen, What, Witness},
+};
+use self::{listener::Listener, reply::Answer, seen::OncePerMinute, wire::Dropped};
+use crate::{
+    blade::{Mac, Millis},
+    inventory::{Lease, Snapshot},
+};
+
+/// Takes a note about an exchange; must not block.
+pub type Tell = Arc<dyn Fn(Seen) + Send + Sync>;
+/// Writes leases, each the new row of its `ip`, all or none; `Ok` means they are on disk.
+pub type Commit = Arc<dyn Fn(Vec<Lease>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// What a server is made of.
+#[derive(Clone)]
+pub struct Options {
+    /// DHCP is answered on these and on no other.
+    pub interfaces: Vec<String>,
+    /// Base of script URLs (`boot.url`); default: `http://` and the address that answers.
+    pub url: Option<String>,
+    /// Port of the boot listener, for the default of `url`.
+    pub http_port: u16,
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The durable leases.
+    pub leases: Vec<Lease>,
+    pub seen: Tell,
+    pub commit: Commit,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("interfaces", &self.interfaces).finish_non_exhaustive()
+    }
+}
+
+/// A bound server; nothing is answered before `run`.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<Arc<Listener>>,
+    desk: Arc<Desk>,
+    jobs: mpsc::Receiver<Job>,
+}
+
+/// What all interfaces share.
+struct Desk {
+    options: Options,
+    state: Mutex<State>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+struct State {
+    book: LeaseBook,
+    witness: Witness,
+    /// Notes that repeat: ignored requests and alerts.
+    notes: OncePerMinute<(Mac, What)>,
+    complaints: OncePerMinute<(Ipv4Addr, Complaint)>,
+    dropped: BTreeMap<Dropped, u64>,
+    /// The snapshot the pools were searched with.
+    known: Option<Arc<Snapshot>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Complaint {
+    Dropped(Dropped),
+    Send,
+    Receive,
+    Interface,
+    Overload,
+}
+
+/// A lease to write, and what is sent after that.
+struct Job {
+    lease: Lease,
+    listener: Arc<Listener>,
+    answer: Option<Answer>,
+    seen: Vec<Seen>,
+}
+
+/// Leases that may wait for one commit. A client whose request finds the queue full asks again.
+const QUEUE: usize = 8192;
+const BATCH: usize = 1024;
+
+impl Server {
+    /// Binds port 67 on every interface. Errors name the interface and what to do.
+    pub async fn bind(mut options: Options) -> io::Result<Server> {
+        let snapshot = options.snapshot.load_full();
+        let book = LeaseBook::new(&snapshot.subnets, std::mem::take(&mut options.leases));
+        let (sender, jobs) = mpsc::channel(QUEUE);
+        let state = State {
+            book,
+            witness: Witness::default(),
+            notes: OncePerMinute::new(),
+            complaints: OncePerMinute::new(),
+            dropped: BTreeMap::new(),
+            known: None,
+        };
+        let desk = Arc::new(Desk { options, state: Mutex::new(state), jobs: sender });
+        let listeners: io::Result<Vec<_>> = desk
+            .options
+            .interfaces
+            .iter()
+            .map(|name| Listener::bind(name, Arc::clone(&desk)).map(Arc::new))
+            .collect();
+        Ok(Server { listeners: listeners?, desk, jobs })
+    }
+
+    /// Packets dropped so far, by cause; lives on after the server.
+    pub fn dropped(&self) -> Arc<dyn Fn() -> BTreeMap<Dropped, u64> + Send + Sync> {
+        let desk = Arc::clone(&self.desk);
+        Arc::new(move || desk.state().dropped.clone())
+    }
+
+    /// Serves until cancelled; every answer owed to a written lease is sent before it returns.
+    pub async fn run(self, stop: CancellationToken) {
+        let Server { listeners, desk, jobs } = self;
+        let done = CancellationToken::new();
+        let mut listening = tokio::task::JoinSet::new();
+        for listener in listeners {
+            listening.spawn(listener.run(stop.clone()));
+        }
+        let committing = tokio::spawn(commit_leases(desk, jobs, done.clone()));
+        while listening.join_next().await.is_some() {}
+        done.cancel();
+        // It ends by itself when the queue is empty; it cannot fail but by a panic.
+        if let Err(error) = committing.await {
+            tracing::error!(%error, "DHCP: the lease writer ended");
+        }
+    }
+}
+
+impl Desk {
+    /// A panic while the lock was held leaves a book that is still whole: every change to it
+    /// is one insertion.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, seen: impl IntoIterator<Item = Seen>) {
+        seen.into_iter().for_each(|seen| (self.options.seen)(seen));
+    }
+
+    /// Logs a complaint once a minute for each source.
+    fn complain(&self, now: Millis, from: Ipv4Addr, what: Complaint, text: impl fmt::Display) {
+        if let Some(kept_back) = self.state().complaints.pass((from, what), now) {
+            tracing::warn!(%from, kept_back, "DHCP: {text}");
+        }
+    }
+}
+
+/// Writes leases in groups: all that wait while one commit runs go into the next.
+async fn commit_leases(desk: Arc<Desk>, mut jobs: mpsc::Receiver<Job>, done: CancellationToken) {
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let count = tokio::select! {
+            biased;
+            count = jobs.recv_many(&mut batch, BATCH) => count,
+            () = done.cancelled() => return,
+        };
+        if count == 0 {
+            return;
+        }
+        let leases = batch.iter().map(|job| job.lease.clone()).collect();
+        match (desk.options.commit)(leases).await {
+            Ok(()) => {
+                for job in batch.drain(..) {
+                    if let Some(answer) = &job.answer {
+                        job.listener.send(answer).await;
+                    }
+                    desk.tell(job.seen);
+                }
+            }
+            Err(error) => {
+                for mut seen in batch.drain(..).flat_map(|job| job.seen) {
+                    seen.detail = format!(
+                        "no ACK, because the lease could not be written: {error}; check the \
+                         database and the free space under data_dir"
+                    );
+                    seen.what = What::Alert;
+                    let pass = desk.state().notes.pass((seen.mac, seen.what), seen.at);
+                    if pass.is_some() {
+                        desk.tell([seen]);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One interface: receives, decides, sends. No packet ends it.
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Complaint, Desk, Job, State,
+    net::{self, Sockets},
+    reply::{Answer, Interface, decide},
+    seen::{Seen, What},
+    wire::Request,
+};
+use crate::blade::Millis;
+
+/// Interfaces are looked at again this often: addresses and links come and go.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub struct Listener {
+    name: String,
+    desk: Arc<Desk>,
+    interface: ArcSwap<Interface>,
+    sockets: ArcSwap<Sockets>,
+}
+
+impl Listener {
+    pub fn bind(name: &str, desk: Arc<Desk>) -> io::Result<Listener> {
+        let (interface, link) = net::find(name, &desk.options)?;
+        if interface.addresses.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                format!("interface {name} has no IPv4 address; give it one of its subnet"),
+            ));
+        }
+        let sockets = Sockets::open(name, &link)?;
+        Ok(Listener {
+            name: name.to_owned(),
+            desk,
+            interface: ArcSwap::from_pointee(interface),
+            sockets: ArcSwap::from_pointee(sockets),
+        })
+    }
+
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let sockets = self.sockets.load_full();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = look.tick() => self.look_again(),
+                received = sockets.udp.recv_from(&mut buffer) => match received {
+                    Ok((length, from)) => {
+                        let from = match from.ip() {
+                            std::net::IpAddr::V4(ip) => ip,
+                            std::net::IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+                        };
+                        self.handle(&buffer[..length], from).await;
+                    }
+                    Err(error) => {
+                        let text = format!("receiving on {} failed: {error}", self.name);
+                        self.complain(Complaint::Receive, text);
+                        // An interface that is down fails at once and again.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn handle(self: &Arc<Self>, packet: &[u8], from: Ipv4Addr) {
+        let now = now();
+        let request = match Request::parse(packet) {
+            Ok(request) => request,
+            Err(cause) => {
+                *self.desk.state().dropped.entry(cause).or_default() += 1;
+                let text = format!("dropped a packet on {}: {cause}", self.name);
+                self.desk.complain(now, from, Complaint::Dropped(cause), text);
+                return;
+            }
+        };
+        let (decision, extra) = self.decide(&request, now);
+        self.desk.tell(extra);
+        match decision.durable {
+            None => {
+                if let Some(answer) = &decision.answer {
+                    self.send(answer).await;
+                }
+                self.desk.tell(decision.seen);
+            }
+            Some(lease) => {
+                let listener = Arc::clone(self);
+                let job = Job { lease, listener, answer: decision.answer, seen: decision.seen };
+                if self.desk.jobs.try_send(job).is_err() {
+                    self.complain(Complaint::Overload, "too many leases wait to be written");
+                }
+            }
+        }
+    }
+
+    /// Decides under the lock; notes that repeat are taken out.
+    fn decide(&self, request: &Request<'_>, now: Millis) -> (super::reply::Decision, Option<Seen>) {
+        let snapshot = self.desk.options.snapshot.load_full();
+        let interface = self.interface.load();
+        let mut guard = self.desk.state();
+        let state: &mut State = &mut guard;
+        if !state.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &snapshot)) {
+            state.book.rewind();
+            state.known = Some(Arc::clone(&snapshot));
+        }
+        let mut decision = decide(&snapshot, &mut state.book, request, &interface, now);
+        let twin = snapshot.by_mac(request.mac).and_then(|_| {
+            let text = state.witness.look(request.mac, &request.client().uuid?, now)?;
+            let seen = decision.seen.first()?;
+            Some(Seen { what: What::Alert, detail: text, ..seen.clone() })
+        });
+        let mut passes = |seen: &Seen| match seen.what {
+            What::Ignored | What::Alert => {
+                state.notes.pass((seen.mac, seen.what), seen.at).is_some()
+            }
+            _ => true,
+        };
+        let twin = twin.filter(&mut passes);
+        decision.seen.retain(passes);
+        (decision, twin)
+    }
+
+    /// Failures are logged: the client asks again.
+    pub async fn send(&self, answer: &Answer) {
+        let interface = self.interface.load_full();
+        if let Err(error) = self.sockets.load_full().send(&interface, answer).await {
+            let text = format!("answering {:?} on {} failed: {error}", answer.to, self.name);
+            self.complain(Complaint::Send, text);
+        }
+    }
+
+    fn look_again(&self) {
+        match net::find(&self.name, &self.desk.options) {
+            Ok((interface, link)) => {
+                if interface.index != self.interface.load().index {
+                    match Sockets::open(&self.name, &link) {
+                        Ok(sockets) => {
+                            tracing::info!("DHCP: {} is back", self.name);
+                            self.sockets.store(Arc::new(sockets));
+                        }
+                        Err(error) => return self.complain(Complaint::Interface, error),
+                    }
+                }
+                if interface != **self.interface.load() {
+                    self.interface.store(Arc::new(interface));
+                }
+            }
+            Err(error) => self.complain(Complaint::Interface, error),
+        }
+    }
+
+    fn complain(&self, what: Complaint, text: impl std::fmt::Display) {
+        self.desk.complain(now(), Ipv4Addr::UNSPECIFIED, what, text);
+    }
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}

@@ -1,0 +1,141 @@
+//! What the packets told: notes for the journal, and what a person should look at.
+
+use std::{collections::HashMap, net::Ipv4Addr};
+
+use crate::{
+    blade::{Mac, Millis},
+    boot::{is_placeholder_uuid, same_uuid, uuid_text},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    Offered,
+    Acked,
+    Naked,
+    Declined,
+    Released,
+    Informed,
+    /// Understood, and left without an answer on purpose; `detail` says why.
+    Ignored,
+    /// A person should look at it; `detail` says at what.
+    Alert,
+}
+
+/// A note about one exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub at: Millis,
+    pub mac: Mac,
+    pub what: What,
+    pub ip: Option<Ipv4Addr>,
+    /// Which program asked: "BIOS", "UEFI x64", "iPXE", "OS" …
+    pub firmware: Option<&'static str>,
+    /// What it was told to boot: a file name or a script URL.
+    pub boot_file: Option<String>,
+    pub relay: Option<Ipv4Addr>,
+    /// Option 82 as hexadecimal digits: which switch port, as the relay calls it.
+    pub relay_agent: Option<String>,
+    /// SMBIOS UUID as sent.
+    pub uuid: Option<String>,
+    /// What the client calls itself: printable ASCII, hostile.
+    pub hostname: Option<String>,
+    /// One line for people.
+    pub detail: String,
+}
+
+/// Two machines with one MAC are noticed by their SMBIOS UUIDs.
+#[derive(Debug, Default)]
+pub struct Witness {
+    last: HashMap<Mac, ([u8; 16], Millis)>,
+}
+
+/// A board that is swapped takes longer than this; two blades booting side by side do not.
+const SHORT: Millis = 10 * 60 * 1000;
+
+impl Witness {
+    /// Notes which machine used `mac`; tells if another one did a short time ago. Call it only
+    /// for MACs of the inventory: that bounds the memory.
+    pub fn look(&mut self, mac: Mac, uuid: &[u8; 16], now: Millis) -> Option<String> {
+        if is_placeholder_uuid(uuid) {
+            return None;
+        }
+        let (before, at) = self.last.insert(mac, (*uuid, now))?;
+        (now - at < SHORT && !same_uuid(&before, uuid)).then(|| {
+            format!(
+                "two blades with one MAC: {mac} is used by the machines {} and {}; disconnect \
+                 one, or give one of them another MAC",
+                uuid_text(&before),
+                uuid_text(uuid)
+            )
+        })
+    }
+}
+
+/// Lets a repeated note through once a minute. Random MACs must not fill the journal, so no
+/// more than `MOST` different notes a minute either.
+#[derive(Debug)]
+pub struct OncePerMinute<K> {
+    until: HashMap<K, Millis>,
+    kept_back: u64,
+    next_sweep: Millis,
+}
+
+const MOST: usize = 1024;
+const MINUTE: Millis = 60_000;
+
+impl<K: std::hash::Hash + Eq> OncePerMinute<K> {
+    pub fn new() -> Self {
+        OncePerMinute { until: HashMap::new(), kept_back: 0, next_sweep: 0 }
+    }
+
+    /// `Some(n)`: say it now, n notes were kept back before it.
+    pub fn pass(&mut self, key: K, now: Millis) -> Option<u64> {
+        if self.until.len() >= MOST && now >= self.next_sweep {
+            // Seldom: a flood must not pay for a walk over all notes with each packet.
+            self.until.retain(|_, until| *until > now);
+            self.next_sweep = now + MINUTE / 10;
+        }
+        let fresh = self.until.get(&key).is_none_or(|until| *until <= now);
+        if !fresh || self.until.len() >= MOST {
+            self.kept_back += 1;
+            return None;
+        }
+        self.until.insert(key, now + MINUTE);
+        Some(std::mem::take(&mut self.kept_back))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    #[test]
+    fn two_machines_with_one_mac_are_told_by_their_uuids() {
+        let mut witness = Witness::default();
+        assert_eq!(witness.look(MAC, &[1; 16], 0), None, "a placeholder says nothing");
+        let one: [u8; 16] = std::array::from_fn(|n| u8::try_from(n).unwrap());
+        let mut swapped = one;
+        swapped[..4].reverse();
+        swapped[4..6].reverse();
+        swapped[6..8].reverse();
+        assert_eq!(witness.look(MAC, &one, 0), None);
+        assert_eq!(witness.look(MAC, &swapped, 1), None, "the same UUID in the other order");
+        let mut other = one;
+        other[15] = 99;
+        let text = witness.look(MAC, &other, 2).unwrap();
+        assert!(text.contains("02:00:00:00:00:01") && text.contains("00010203-"), "{text}");
+        assert_eq!(witness.look(MAC, &one, 2 + SHORT), None, "a swapped board is no twin");
+    }
+
+    #[test]
+    fn a_note_is_let_through_once_a_minute_and_a_flood_is_bounded() {
+        let mut gate = OncePerMinute::new();
+        assert_eq!(gate.pass(1, 0), Some(0));
+        assert_eq!(gate.pass(1, 59_999), None);
+        assert_eq!(gate.pass(1, 60_000), Some(1));
+        let passed = (0..100_000).filter(|key| gate.pass(*key, 60_001).is_some()).count();
+        assert!(passed <= MOST);
+    }
+}

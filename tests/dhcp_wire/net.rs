@@ -1,0 +1,251 @@
+//! Two network namespaces joined by a veth pair: a server in one, clients in the other.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd,
+    process::{Command, Output},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+use firstlight::{
+    config::Config,
+    dhcp::{Options, Seen, Server},
+    inventory::{Document, Intent, Lease, Snapshot},
+};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::socket::{LinkAddr, SockaddrLike, setsockopt, sockopt::ReceiveTimeout},
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio_util::sync::CancellationToken;
+
+pub const CONFIG: &str = r#"
+site = "test"
+[boot]
+interfaces = ["srv"]
+[[subnet]]
+cidr = "10.12.0.0/16"
+gateway = "10.12.0.254"
+dns = ["10.12.0.53"]
+ntp = ["10.12.0.1"]
+domain = "lab.example"
+pool = ["10.12.9.1-10.12.9.20"]
+"#;
+
+pub const INVENTORY: &str = r#"
+[[rack]]
+name = "r1"
+[[rack.chassis]]
+name = "c1"
+slots = 4
+ip_first = "10.12.1.1"
+[[blade]]
+name = "b01"
+slot = { rack = "r1", chassis = "c1", slot = 1 }
+macs = ["52:54:00:00:01:01"]
+[[blade]]
+name = "b02"
+slot = { rack = "r1", chassis = "c1", slot = 2 }
+macs = ["52:54:00:00:01:02"]
+"#;
+
+pub fn snapshot(config: &str, inventory: &str, intent: &Intent) -> Snapshot {
+    let document = Document::parse(inventory).unwrap();
+    Snapshot::build(&Config::parse(config).unwrap(), &document, &|_, _| (intent.clone(), None))
+}
+
+/// A server in its namespace; everything is taken down when it is dropped.
+pub struct Bench {
+    pub server_ns: String,
+    pub client_ns: String,
+    pub seen: Arc<Mutex<Vec<Seen>>>,
+    pub committed: Arc<Mutex<Vec<Lease>>>,
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    stop: CancellationToken,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+fn sh(command: &str) -> Output {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+impl Bench {
+    pub fn start(snapshot: Snapshot) -> Bench {
+        let tag = format!("fldhcp-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let (server_ns, client_ns) = (format!("{tag}-s"), format!("{tag}-c"));
+        sh(&format!(
+            "ip netns add {server_ns} && ip netns add {client_ns} && \
+             ip -n {server_ns} link add srv type veth peer name cli netns {client_ns} && \
+             ip -n {server_ns} link set lo up && ip -n {client_ns} link set lo up && \
+             ip -n {server_ns} address add 10.12.0.1/16 dev srv && \
+             ip -n {server_ns} link set srv up && ip -n {client_ns} link set cli up"
+        ));
+        let mut bench = Bench {
+            server_ns,
+            client_ns,
+            seen: Arc::default(),
+            committed: Arc::default(),
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            stop: CancellationToken::new(),
+            thread: None,
+        };
+        bench.serve();
+        bench
+    }
+
+    fn serve(&mut self) {
+        let (seen, committed) = (Arc::clone(&self.seen), Arc::clone(&self.committed));
+        let options = Options {
+            interfaces: vec!["srv".to_owned()],
+            url: None,
+            http_port: 80,
+            snapshot: Arc::clone(&self.snapshot),
+            leases: Vec::new(),
+            seen: Arc::new(move |note| seen.lock().unwrap().push(note)),
+            commit: Arc::new(move |leases| {
+                committed.lock().unwrap().extend(leases);
+                Box::pin(async { Ok(()) })
+            }),
+        };
+        let (stop, ns) = (self.stop.clone(), self.server_ns.clone());
+        let (ready, bound) = std::sync::mpsc::channel();
+        self.thread = Some(std::thread::spawn(move || {
+            enter(&ns);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let server = Server::bind(options).await;
+                ready.send(server.as_ref().map(|_| ()).map_err(ToString::to_string)).unwrap();
+                server.unwrap().run(stop).await;
+            });
+        }));
+        bound.recv().unwrap().unwrap();
+    }
+
+    /// Runs a program in the clients' namespace; its output and exit.
+    pub fn client_runs(&self, command: &str) -> Output {
+        let inside = ["netns", "exec", &self.client_ns, "sh", "-c", command];
+        Command::new("ip").args(inside).output().unwrap()
+    }
+
+    /// A raw Ethernet port on the clients' side of the wire.
+    pub fn port(&self) -> Port {
+        let ns = self.client_ns.clone();
+        std::thread::spawn(move || {
+            enter(&ns);
+            Port::open().unwrap()
+        })
+        .join()
+        .unwrap()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let served = self.thread.take().map(std::thread::JoinHandle::join);
+        for ns in [&self.server_ns, &self.client_ns] {
+            let _ = Command::new("ip").args(["netns", "delete", ns]).status();
+        }
+        assert!(!matches!(served, Some(Err(_))) || std::thread::panicking(), "the server panicked");
+    }
+}
+
+pub fn enter(ns: &str) {
+    let file = File::open(format!("/run/netns/{ns}")).unwrap();
+    setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+}
+
+/// What came over the wire.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    pub to_mac: [u8; 6],
+    pub from_ip: [u8; 4],
+    pub to_ip: [u8; 4],
+    pub to_port: u16,
+    pub payload: Vec<u8>,
+}
+
+pub struct Port {
+    socket: Socket,
+}
+
+impl Port {
+    fn open() -> io::Result<Port> {
+        // ETH_P_ALL in network order.
+        let all = i32::from(3u16.to_be());
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(all)))?;
+        let link = nix::ifaddrs::getifaddrs()?
+            .filter(|found| found.interface_name == "cli")
+            .find_map(|found| Some(*found.address?.as_link_addr()?))
+            .ok_or(io::ErrorKind::NotFound)?;
+        assert!(link.family().is_some());
+        bind(&socket, &link)?;
+        setsockopt(&socket, ReceiveTimeout, &nix::sys::time::TimeVal::new(0, 100_000))?;
+        Ok(Port { socket })
+    }
+
+    /// Sends a DHCP message as a broadcast from a client without an address.
+    pub fn broadcast(&self, mac: [u8; 6], payload: &[u8]) {
+        self.send(mac, [0; 4], [255; 4], payload);
+    }
+
+    pub fn send(&self, mac: [u8; 6], from: [u8; 4], to: [u8; 4], payload: &[u8]) {
+        let builder = PacketBuilder::ethernet2(mac, [0xff; 6]).ipv4(from, to, 64).udp(68, 67);
+        let mut frame = Vec::new();
+        builder.write(&mut frame, payload).unwrap();
+        self.socket.send(&frame).unwrap();
+    }
+
+    /// The first packet from port 67 that `want` likes, within two seconds.
+    pub fn receive(&self, want: impl Fn(&Frame) -> bool) -> Option<Frame> {
+        let until = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < until {
+            if let Some(frame) = self.next().filter(&want) {
+                return Some(frame);
+            }
+        }
+        None
+    }
+
+    fn next(&self) -> Option<Frame> {
+        let mut buffer = [0u8; 2048];
+        let length = nix::unistd::read(&self.socket, &mut buffer).ok()?;
+        let packet = SlicedPacket::from_ethernet(&buffer[..length]).ok()?;
+        let net = packet.net?;
+        let ip = net.ipv4_ref()?.header();
+        let Some(TransportSlice::Udp(udp)) = packet.transport else { return None };
+        (udp.source_port() == 67).then(|| {
+            // A wrong checksum must fail the test here, not in a ROM.
+            let (from, to) = (ip.source(), ip.destination());
+            let sum = udp.to_header().calc_checksum_ipv4_raw(from, to, udp.payload()).unwrap();
+            assert_eq!(udp.checksum(), sum, "UDP checksum");
+            Frame {
+                to_mac: buffer[..6].try_into().unwrap(),
+                from_ip: from,
+                to_ip: to,
+                to_port: udp.destination_port(),
+                payload: udp.payload().to_vec(),
+            }
+        })
+    }
+}
+
+fn bind(socket: &Socket, link: &LinkAddr) -> io::Result<()> {
+    Ok(nix::sys::socket::bind(socket.as_raw_fd(), link)?)
+}
