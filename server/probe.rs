@@ -18,7 +18,9 @@ pub async fn ask(client: &reqwest::Client, plan: &ProbePlan, ask: &Ask) -> Resul
             ReadyWhen::Ssh { port } => ssh(ask, *port).await,
         }
     });
-    asked.await.unwrap_or_else(|_| Err(format!("{} does not answer within {} s", ask.ip, PATIENCE.as_secs())))
+    asked.await.unwrap_or_else(|_| {
+        Err(format!("{} does not answer within {} s", ask.ip, PATIENCE.as_secs()))
+    })
 }
 
 #[derive(Deserialize)]
@@ -40,19 +42,39 @@ struct EtcdPeer {
 
 /// etcd 3.4 and later: `/health` says whether there is a quorum, the member list whether it is
 /// the cluster that was asked for.
-async fn etcd(client: &reqwest::Client, plan: &ProbePlan, ask: &Ask, port: u16) -> Result<String, String> {
+async fn etcd(
+    client: &reqwest::Client,
+    plan: &ProbePlan,
+    ask: &Ask,
+    port: u16,
+) -> Result<String, String> {
     let base = format!("http://{}:{port}", ask.ip);
     let told = |error: reqwest::Error| format!("etcd on {}: {}", ask.ip, root(&error));
-    let health: Health = client.get(format!("{base}/health")).send().await.map_err(told)?.json().await.map_err(told)?;
+    let health: Health = client
+        .get(format!("{base}/health"))
+        .send()
+        .await
+        .map_err(told)?
+        .json()
+        .await
+        .map_err(told)?;
     if health.health != "true" {
         return Err(format!("etcd on {} has no quorum", ask.ip));
     }
-    let list = client.post(format!("{base}/v3/cluster/member/list")).body("{}").send().await.map_err(told)?;
+    let list = client
+        .post(format!("{base}/v3/cluster/member/list"))
+        .body("{}")
+        .send()
+        .await
+        .map_err(told)?;
     let found: Members = list.json().await.map_err(told)?;
     let found: BTreeSet<&str> = found.members.iter().map(|member| member.name.as_str()).collect();
     let wanted: BTreeSet<&str> = plan.etcd.iter().map(|member| member.name.as_str()).collect();
     if found != wanted {
-        return Err(format!("etcd on {} lists the members {found:?} instead of {wanted:?}", ask.ip));
+        return Err(format!(
+            "etcd on {} lists the members {found:?} instead of {wanted:?}",
+            ask.ip
+        ));
     }
     Ok(format!("etcd is healthy, {} of {} members", found.len(), wanted.len()))
 }
@@ -72,5 +94,9 @@ async fn ssh(ask: &Ask, port: u16) -> Result<String, String> {
     let mut banner = [0; 8];
     stream.read_exact(&mut banner).await.map_err(told)?;
     // RFC 4253 §4.2.
-    if banner.starts_with(b"SSH-2.0-") { Ok("ssh answers".to_owned()) } else { Err(format!("what answers on {}:{port} is not ssh", ask.ip)) }
+    if banner.starts_with(b"SSH-2.0-") {
+        Ok("ssh answers".to_owned())
+    } else {
+        Err(format!("what answers on {}:{port} is not ssh", ask.ip))
+    }
 }

@@ -21,11 +21,21 @@ pub struct Decision {
 ///
 /// `resumed` is when this daemon began: what happened while it was down was seen by nobody, so
 /// silence counts from then.
-pub fn overdue(attempts: &[AttemptRow], config: &Config, resumed: Millis, now: Millis) -> Vec<Decision> {
+pub fn overdue(
+    attempts: &[AttemptRow],
+    config: &Config,
+    resumed: Millis,
+    now: Millis,
+) -> Vec<Decision> {
     attempts.iter().filter_map(|row| overdue_one(row, config, resumed, now)).collect()
 }
 
-fn overdue_one(row: &AttemptRow, config: &Config, resumed: Millis, now: Millis) -> Option<Decision> {
+fn overdue_one(
+    row: &AttemptRow,
+    config: &Config,
+    resumed: Millis,
+    now: Millis,
+) -> Option<Decision> {
     let deadline = config.deadline_ms(row.standing.phase)?;
     let silent = now - row.last_seen.max(row.phase_since).max(resumed);
     let phase = row.standing.phase;
@@ -42,30 +52,52 @@ fn overdue_one(row: &AttemptRow, config: &Config, resumed: Millis, now: Millis) 
 /// What is awaited in a phase and what usually helps: shown to people.
 pub fn advice(phase: Phase) -> &'static str {
     match phase {
-        Phase::Off | Phase::Powering => "waiting for power: press the blade's power button, or check its BMC",
-        Phase::Firmware => "waiting for a DHCP request: check network boot in the firmware, the cable and spanning tree",
-        Phase::Dhcp => "waiting for the boot file to be asked for: look for another DHCP server, or a firewall on UDP 69",
-        Phase::Bootfile => "waiting for the boot script: the loader did not start or lost its network; check MTU and UDP 1024-65535",
+        Phase::Off | Phase::Powering => {
+            "waiting for power: press the blade's power button, or check its BMC"
+        }
+        Phase::Firmware => {
+            "waiting for a DHCP request: check network boot in the firmware, the cable and spanning tree"
+        }
+        Phase::Dhcp => {
+            "waiting for the boot file to be asked for: look for another DHCP server, or a firewall on UDP 69"
+        }
+        Phase::Bootfile => {
+            "waiting for the boot script: the loader did not start or lost its network; check MTU and UDP 1024-65535"
+        }
         Phase::Script => "waiting for the kernel to be fetched: look at the blade's console",
-        Phase::Kernel | Phase::Live => "waiting for the live system to report: look at its console, memory and network driver",
+        Phase::Kernel | Phase::Live => {
+            "waiting for the live system to report: look at its console, memory and network driver"
+        }
         Phase::Clock => "waiting for the clock to be set",
-        Phase::Preflight | Phase::Partition => "waiting for the installer: look at the blade's console",
+        Phase::Preflight | Phase::Partition => {
+            "waiting for the installer: look at the blade's console"
+        }
         Phase::Write => "waiting for bytes to be written: is the blade on, is the disk healthy?",
-        Phase::Verify | Phase::Bundle | Phase::Configure | Phase::BootOrder => "waiting for the installer to go on: look at the blade's console",
-        Phase::Installed | Phase::Rebooting => "waiting for the installed system to report: does the blade boot from its disk?",
-        Phase::Up | Phase::Joining => "waiting for the role's health probe: look at the service's log on the blade",
+        Phase::Verify | Phase::Bundle | Phase::Configure | Phase::BootOrder => {
+            "waiting for the installer to go on: look at the blade's console"
+        }
+        Phase::Installed | Phase::Rebooting => {
+            "waiting for the installed system to report: does the blade boot from its disk?"
+        }
+        Phase::Up | Phase::Joining => {
+            "waiting for the role's health probe: look at the service's log on the blade"
+        }
         Phase::Ready => "nothing is awaited",
     }
 }
 
 /// Attempts that wait for their blade's power.
 pub fn power_wanted(attempts: &[AttemptRow]) -> impl Iterator<Item = &AttemptRow> {
-    attempts.iter().filter(|row| row.standing.phase == Phase::Off && row.standing.outcome == Outcome::Going)
+    attempts
+        .iter()
+        .filter(|row| row.standing.phase == Phase::Off && row.standing.outcome == Outcome::Going)
 }
 
 /// Attempts whose role's health is to be probed, until they are ready.
 pub fn probe_wanted(attempts: &[AttemptRow]) -> impl Iterator<Item = &AttemptRow> {
-    attempts.iter().filter(|row| row.standing.phase >= Phase::Installed && !row.standing.outcome.is_over())
+    attempts
+        .iter()
+        .filter(|row| row.standing.phase >= Phase::Installed && !row.standing.outcome.is_over())
 }
 
 /// The cluster as topologies see it. `os` comes from its boot image.
@@ -116,5 +148,9 @@ pub fn not_ready<'a>(snapshot: &'a Snapshot, cluster: &'a ClusterDoc) -> Vec<&'a
     let ready = |blade: &crate::inventory::Blade| {
         blade.attempt.as_ref().is_some_and(|attempt| attempt.standing.outcome == Outcome::Ready)
     };
-    snapshot.members_of(cluster).filter(|(_, blade)| !ready(blade)).map(|(_, blade)| &blade.name).collect()
+    snapshot
+        .members_of(cluster)
+        .filter(|(_, blade)| !ready(blade))
+        .map(|(_, blade)| &blade.name)
+        .collect()
 }

@@ -93,7 +93,11 @@ async fn answer(journal: &Journal, snapshot: &Snapshot, request: PowerRequest) -
                 if request.op != "status" {
                     let event = crate::blade::NewEvent {
                         blade: request.blade.parse().ok(),
-                        ..crate::blade::NewEvent::new(now, Kind::Power, format!("power {}: {text}", request.op))
+                        ..crate::blade::NewEvent::new(
+                            now,
+                            Kind::Power,
+                            format!("power {}: {text}", request.op),
+                        )
                     };
                     db::append(&mut write.tx, &event, None).await?;
                 }
@@ -105,13 +109,18 @@ async fn answer(journal: &Journal, snapshot: &Snapshot, request: PowerRequest) -
 
 fn bmc_of<'a>(snapshot: &'a Snapshot, blade: &str) -> Result<(&'a Bmc, &'a Hostname), String> {
     let blade = snapshot.by_name(blade).ok_or_else(|| format!("there is no blade {blade}"))?;
-    let bmc = blade.bmc.as_ref().ok_or_else(|| format!("blade {} has no BMC in the inventory", blade.name))?;
+    let bmc = blade
+        .bmc
+        .as_ref()
+        .ok_or_else(|| format!("blade {} has no BMC in the inventory", blade.name))?;
     Ok((bmc, &blade.name))
 }
 
 async fn operate(bmc: &Bmc, blade: &Hostname, op: PowerOp) -> Result<PowerState, String> {
     match &bmc.lab {
-        Some(socket) => lab::power(socket, blade.as_str(), op).await.map_err(|error| error.to_string()),
+        Some(socket) => {
+            lab::power(socket, blade.as_str(), op).await.map_err(|error| error.to_string())
+        }
         None => Err(format!("IPMI is not spoken yet: press the power button of {blade}, please")),
     }
 }
@@ -125,7 +134,9 @@ async fn netboot(journal: &Journal, snapshot: &Snapshot, row: &AttemptRow) -> db
         }
         let done = match bmc_of(snapshot, row.blade.as_str()) {
             Ok((bmc, name)) if bmc.lab.is_some() => cold_netboot(bmc, name).await,
-            Ok((_, name)) => Err(format!("IPMI is not spoken yet: press the power button of {name}, please")),
+            Ok((_, name)) => {
+                Err(format!("IPMI is not spoken yet: press the power button of {name}, please"))
+            }
             Err(why) => Err(format!("{why}: press its power button, please")),
         };
         match done {

@@ -83,17 +83,26 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
     let dhcp = match config.dhcp.mode {
         DhcpMode::Server => Some(sightings::bind_dhcp(&config, &journal).await?),
         DhcpMode::Off => None,
-        DhcpMode::Proxy => anyhow::bail!("dhcp.mode: \"proxy\" is not supported yet; use \"server\" or \"off\""),
+        DhcpMode::Proxy => {
+            anyhow::bail!("dhcp.mode: \"proxy\" is not supported yet; use \"server\" or \"off\"")
+        }
     };
     let tftp = sightings::bind_tftp(&config, &journal, loaders).await?;
     tracing::info!(site = config.site, boot = %boot.local_addr()?, ui = %ui.local_addr()?, "firstlight serves");
     Ok(Daemon { app, writer, dhcp, tftp, boot, ui, _lock: lock })
 }
 
-fn app(config: &Arc<Config>, journal: Journal, loaders: Loaders, shutdown: CancellationToken) -> anyhow::Result<App> {
+fn app(
+    config: &Arc<Config>,
+    journal: Journal,
+    loaders: Loaders,
+    shutdown: CancellationToken,
+) -> anyhow::Result<App> {
     let images = Images::open(&config.data_dir).context("boot images")?;
     let texts = documents(&config.data_dir)?;
-    let script = |name: &str| texts.iter().rev().find(|(path, _)| path == name).map(|(_, text)| text.clone());
+    let script = |name: &str| {
+        texts.iter().rev().find(|(path, _)| path == name).map(|(_, text)| text.clone())
+    };
     let scripts = http::Scripts {
         setup: script("setup.sh").context("cloud-configs/setup.sh is missing")?,
         install: script("install.sh").context("cloud-configs/install.sh is missing")?,
@@ -137,7 +146,10 @@ fn documents(data_dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
                 continue;
             }
             let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
-            texts.push((name, fs::read_to_string(&path).with_context(|| path.display().to_string())?));
+            texts.push((
+                name,
+                fs::read_to_string(&path).with_context(|| path.display().to_string())?,
+            ));
         }
     }
     Ok(texts)
@@ -149,9 +161,14 @@ fn lock(data_dir: &Path) -> anyhow::Result<fs::File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => {
-            anyhow::bail!("another firstlight serves from {}; stop it, or give this one its own data_dir", data_dir.display())
+            anyhow::bail!(
+                "another firstlight serves from {}; stop it, or give this one its own data_dir",
+                data_dir.display()
+            )
         }
-        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| path.display().to_string())
+        }
     }
 }
 
@@ -166,10 +183,14 @@ fn ui_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
         // socket that was passed to us and that nothing else here owns; this runs once.
         unsafe { std::net::TcpListener::from_raw_fd(3) }
     } else {
-        std::net::TcpListener::bind(address).with_context(|| format!("ui.listen {address} cannot be listened on"))?
+        std::net::TcpListener::bind(address)
+            .with_context(|| format!("ui.listen {address} cannot be listened on"))?
     };
     let bound = listener.local_addr().context("the passed UI socket")?;
-    anyhow::ensure!(bound.ip().is_loopback(), "the passed UI socket listens on {bound}, which is not a loopback address");
+    anyhow::ensure!(
+        bound.ip().is_loopback(),
+        "the passed UI socket listens on {bound}, which is not a loopback address"
+    );
     listener.set_nonblocking(true)?;
     Ok(TcpListener::from_std(listener)?)
 }
@@ -213,7 +234,9 @@ impl Daemon {
 
 async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be received");
         return;
     };

@@ -8,8 +8,7 @@ use crate::{
     blade::{Hostname, Kind, Phase, Step},
     db::{self, AttemptRow},
     http::Shared,
-    journal, probe,
-    reconcile,
+    journal, probe, reconcile,
     topology::{Ask, ProbePlan},
 };
 
@@ -37,7 +36,8 @@ async fn round(app: &Shared, client: &reqwest::Client, count: u64) -> db::Result
     let mut tx = app.journal.db().read().await?;
     let attempts = db::latest_attempts(&mut tx).await?;
     drop(tx);
-    for decision in reconcile::overdue(&attempts, app.journal.config(), app.started, journal::now()) {
+    for decision in reconcile::overdue(&attempts, app.journal.config(), app.started, journal::now())
+    {
         tracing::warn!(attempt = %decision.attempt, "{}", decision.why);
         app.journal.step(decision.attempt, Kind::Attempt, decision.step, decision.why).await?;
     }
@@ -85,7 +85,13 @@ fn plans(app: &Shared, waiting: &[&AttemptRow]) -> HashMap<Hostname, ProbePlan> 
     plans
 }
 
-async fn one(app: &Shared, client: &reqwest::Client, row: &AttemptRow, plan: &ProbePlan, ask: &Ask) -> db::Result<()> {
+async fn one(
+    app: &Shared,
+    client: &reqwest::Client,
+    row: &AttemptRow,
+    plan: &ProbePlan,
+    ask: &Ask,
+) -> db::Result<()> {
     match probe::ask(client, plan, ask).await {
         Ok(found) => {
             let why = format!("ready: {found}");

@@ -19,6 +19,7 @@ use crate::{
     db::{self, DbError, Tx},
     inventory::{Document, Snapshot, SourceMap},
     journal::{self, ApplyError, ApplyRequest, Judge},
+    topology::Os,
 };
 
 pub fn router() -> Router<Shared> {
@@ -83,16 +84,25 @@ pub fn judge(app: &Arc<App>) -> Judge {
     let app = app.clone();
     Arc::new(move |document: &Document, sources: &SourceMap| {
         let config = app.journal.config();
-        let snapshot = Snapshot::build(config, document, &|_, _| (crate::inventory::Intent::Menu, None));
+        let snapshot =
+            Snapshot::build(config, document, &|_, _| (crate::inventory::Intent::Menu, None));
         let mut problems = Vec::new();
         for cluster in &document.clusters {
             let at = sources.locate(cluster.name.as_str(), cluster.name.as_str());
             // Without its image the family is not known; the image is asked for at `plan`.
-            let os = app.image_of(cluster).ok().and_then(|image| image.os.parse().ok()).unwrap_or_default();
+            let os = app
+                .image_of(cluster)
+                .ok()
+                .and_then(|image| image.os.to_string().parse().ok())
+                .unwrap_or_default();
             match crate::reconcile::spec(&snapshot, cluster, os) {
                 Ok(spec) => {
                     let found = app.catalogue.check(&spec);
-                    problems.extend(found.iter().map(|problem| format!("{at}cluster {}: {problem}", cluster.name)));
+                    problems.extend(
+                        found
+                            .iter()
+                            .map(|problem| format!("{at}cluster {}: {problem}", cluster.name)),
+                    );
                 }
                 Err(lines) => problems.extend(lines.into_iter().map(|line| format!("{at}{line}"))),
             }
@@ -107,15 +117,19 @@ pub async fn site(app: &App) -> Result<view::Overview, DbError> {
     let document = db::load_inventory(&mut tx).await?;
     let rows = db::latest_attempts(&mut tx).await?;
     let last = db::last_event(&mut tx).await?;
-    let alerts = db::events_of_kind(&mut tx, crate::blade::Kind::Alert, journal::now() - 600_000, 5).await?;
+    let alerts =
+        db::events_of_kind(&mut tx, crate::blade::Kind::Alert, journal::now() - 600_000, 5).await?;
     let snapshot = app.snapshot.load();
-    let mut overview = view::overview(&app.journal.config().site, &snapshot, &document, &rows, journal::now());
+    let mut overview =
+        view::overview(&app.journal.config().site, &snapshot, &document, &rows, journal::now());
     overview.last_event = last;
     overview.findings = (app.check)().into_iter().filter(|finding| finding.level != "ok").collect();
     if let Some(trouble) = app.journal.trouble() {
         overview.findings.insert(0, view::Finding::new("error", "journal", trouble));
     }
-    overview.findings.extend(alerts.into_iter().map(|event| view::Finding::new("warning", "alert", event.text)));
+    overview
+        .findings
+        .extend(alerts.into_iter().map(|event| view::Finding::new("warning", "alert", event.text)));
     overview.findings.dedup();
     Ok(overview)
 }
@@ -126,7 +140,12 @@ async fn overview(State(app): State<Shared>) -> Answer {
 
 async fn blades(State(app): State<Shared>) -> Answer {
     let site = site(&app).await?;
-    let slots = site.racks.into_iter().flat_map(|rack| rack.chassis).flat_map(|chassis| chassis.slots).flatten();
+    let slots = site
+        .racks
+        .into_iter()
+        .flat_map(|rack| rack.chassis)
+        .flat_map(|chassis| chassis.slots)
+        .flatten();
     json_of(&slots.chain(site.loose).collect::<Vec<_>>())
 }
 
@@ -159,13 +178,18 @@ struct Format {
 }
 
 /// The documents a blade would be sent, without secrets.
-async fn render(State(app): State<Shared>, Path(name): Path<String>, Query(query): Query<Format>) -> Answer {
+async fn render(
+    State(app): State<Shared>,
+    Path(name): Path<String>,
+    Query(query): Query<Format>,
+) -> Answer {
     let snapshot = app.snapshot.load_full();
     let blade = snapshot.by_name(&name).ok_or_else(|| ApiError::missing("blade", &name))?;
     let nobody = AttemptId(uuid::Uuid::nil());
     let base = app.boot_url.clone().unwrap_or_else(|| "http://SERVER".to_owned());
-    let plan = install::plan(&app, &snapshot, blade, nobody, 0, &base).map_err(ApiError::refused)?;
-    let native = if plan.image.os == "flatcar" { "coreos" } else { "cloud-init" };
+    let plan =
+        install::plan(&app, &snapshot, blade, nobody, 0, &base).map_err(ApiError::refused)?;
+    let native = if plan.os() == Ok(Os::Flatcar) { "coreos" } else { "cloud-init" };
     let files = match query.format.as_deref().unwrap_or(native) {
         "coreos" => json!({ "config.yml": plan.document.coreos(None) }),
         "cloud-init" => {
@@ -173,7 +197,11 @@ async fn render(State(app): State<Shared>, Path(name): Path<String>, Query(query
             json!({ "user-data": made.user_data, "meta-data": made.meta_data, "network-config": made.network_config })
         }
         "ignition" => json!({ "config.ign": plan.document.ignition(None) }),
-        other => return Err(ApiError::refused(format!("format {other:?} is not supported; use cloud-init, coreos or ignition"))),
+        other => {
+            return Err(ApiError::refused(format!(
+                "format {other:?} is not supported; use cloud-init, coreos or ignition"
+            )));
+        }
     };
     Ok(Json(files))
 }
@@ -185,8 +213,8 @@ async fn topologies(State(app): State<Shared>) -> Answer {
             .iter()
             .map(|entry| {
                 json!({
-                    "id": entry.id, "topology": entry.topology, "title": entry.title, "title_zh": entry.title_zh,
-                    "summary": entry.summary, "min_blades": entry.min_blades, "available": entry.available,
+                    "id": entry.id, "topology": entry.topology, "title": entry.title_en, "title_zh": entry.title_zh,
+                    "summary": entry.summary_en, "min_blades": entry.min_blades, "available": entry.available,
                 })
             })
             .collect(),
@@ -194,7 +222,20 @@ async fn topologies(State(app): State<Shared>) -> Answer {
 }
 
 async fn images(State(app): State<Shared>) -> Answer {
-    json_of(&app.images.list())
+    let images = app.images.list();
+    Ok(Json(images.iter().map(|set| image_json(set)).collect()))
+}
+
+fn image_json(set: &crate::images::ImageSet) -> Value {
+    let artifacts: Vec<Value> = set
+        .artifacts
+        .iter()
+        .map(|a| json!({ "path": a.path, "kind": a.kind.to_string(), "arch": a.arch, "size": a.size, "sha256": a.sha256 }))
+        .collect();
+    json!({
+        "name": set.name, "version": set.version, "os": set.os.to_string(), "os_version": set.os_version,
+        "created": set.created, "size": set.size(), "artifacts": artifacts,
+    })
 }
 
 async fn leases(State(app): State<Shared>) -> Answer {
@@ -237,7 +278,11 @@ struct Window {
 }
 
 /// The journal: live as server-sent events where the client accepts them, else as JSON.
-async fn events(State(app): State<Shared>, Query(window): Query<Window>, headers: HeaderMap) -> Response {
+async fn events(
+    State(app): State<Shared>,
+    Query(window): Query<Window>,
+    headers: HeaderMap,
+) -> Response {
     let streams = headers
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
@@ -246,7 +291,13 @@ async fn events(State(app): State<Shared>, Query(window): Query<Window>, headers
     let after = resumed.or(window.after);
     if streams {
         let after = after.unwrap_or(0);
-        return live::follow(app.journal.db().clone(), app.journal.changes(), after, app.shutdown.clone()).into_response();
+        return live::follow(
+            app.journal.db().clone(),
+            app.journal.changes(),
+            after,
+            app.shutdown.clone(),
+        )
+        .into_response();
     }
     let limit = window.limit.unwrap_or(200).clamp(1, 5000);
     let read = async {
@@ -266,14 +317,19 @@ async fn events(State(app): State<Shared>, Query(window): Query<Window>, headers
 async fn apply(State(app): State<Shared>, Json(request): Json<ApplyRequest>) -> Answer {
     match app.journal.apply(request, judge(&app)).await {
         Ok(applied) => json_of(&applied),
-        Err(ApplyError::Refused(problems)) => Err(ApiError(StatusCode::UNPROCESSABLE_ENTITY, problems.join("\n"))),
+        Err(ApplyError::Refused(problems)) => {
+            Err(ApiError(StatusCode::UNPROCESSABLE_ENTITY, problems.join("\n")))
+        }
         Err(ApplyError::Db(error)) => Err(error.into()),
     }
 }
 
 async fn export(State(app): State<Shared>) -> Result<String, ApiError> {
     let mut tx = app.journal.db().read().await?;
-    db::load_inventory(&mut tx).await?.to_toml().map_err(|error| ApiError(StatusCode::INTERNAL_SERVER_ERROR, error))
+    db::load_inventory(&mut tx)
+        .await?
+        .to_toml()
+        .map_err(|error| ApiError(StatusCode::INTERNAL_SERVER_ERROR, error))
 }
 
 async fn check(State(app): State<Shared>) -> Answer {

@@ -10,7 +10,12 @@ use bytes::Bytes;
 ///
 /// One range is served as 206; several as the whole file (RFC 9110 §14.2 allows to ignore
 /// Range), so that overlapping ranges cannot multiply the octets sent.
-pub fn serve(method: &Method, headers: &HeaderMap, content: &Bytes, sha256: &str) -> Response<Body> {
+pub fn serve(
+    method: &Method,
+    headers: &HeaderMap,
+    content: &Bytes,
+    sha256: &str,
+) -> Response<Body> {
     let etag = format!("\"{sha256}\"");
     let size = content.len();
     if matches_etag(headers, &etag) {
@@ -19,11 +24,13 @@ pub fn serve(method: &Method, headers: &HeaderMap, content: &Bytes, sha256: &str
     let asked = headers.get(header::RANGE).filter(|_| range_applies(headers, &etag));
     match asked.and_then(|value| value.to_str().ok()).map(|text| parse_range(text, size)) {
         None | Some(Asked::Ignore) => {
-            let body = if method == Method::HEAD { Body::empty() } else { Body::from(content.clone()) };
+            let body =
+                if method == Method::HEAD { Body::empty() } else { Body::from(content.clone()) };
             answer(StatusCode::OK, &etag, Some((size, None)), body)
         }
         Some(Asked::Unsatisfiable) => {
-            let mut response = answer(StatusCode::RANGE_NOT_SATISFIABLE, &etag, Some((0, None)), Body::empty());
+            let mut response =
+                answer(StatusCode::RANGE_NOT_SATISFIABLE, &etag, Some((0, None)), Body::empty());
             insert(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{size}"));
             response
         }
@@ -34,7 +41,12 @@ pub fn serve(method: &Method, headers: &HeaderMap, content: &Bytes, sha256: &str
         Some(Asked::Part(first, last)) => {
             let part = content.slice(first..=last);
             let range = format!("bytes {first}-{last}/{size}");
-            answer(StatusCode::PARTIAL_CONTENT, &etag, Some((part.len(), Some(range))), Body::from(part))
+            answer(
+                StatusCode::PARTIAL_CONTENT,
+                &etag,
+                Some((part.len(), Some(range))),
+                Body::from(part),
+            )
         }
     }
 }
@@ -45,7 +57,12 @@ fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
     }
 }
 
-fn answer(status: StatusCode, etag: &str, length: Option<(usize, Option<String>)>, body: Body) -> Response<Body> {
+fn answer(
+    status: StatusCode,
+    etag: &str,
+    length: Option<(usize, Option<String>)>,
+    body: Body,
+) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -62,7 +79,8 @@ fn answer(status: StatusCode, etag: &str, length: Option<(usize, Option<String>)
 }
 
 fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
-    let Some(value) = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()) else {
+    let Some(value) = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok())
+    else {
         return false;
     };
     // Weak comparison for If-None-Match (RFC 9110 §13.1.2).

@@ -25,6 +25,7 @@ use crate::{
     images::Kind as ArtifactKind,
     inventory::{Blade, Intent, Snapshot},
     journal::{ReportAnswer, Sighting},
+    topology::Os,
 };
 
 /// A report with its log tail of 16 KiB fits; more is refused with 413.
@@ -51,7 +52,8 @@ fn base_url(app: &App, headers: &HeaderMap) -> String {
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     // Only what an authority can hold: this text is put into scripts.
-    let sound = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    let sound = !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
     format!("http://{}", if sound { host } else { "firstlight.invalid" })
 }
 
@@ -66,7 +68,10 @@ async fn script(
         return Refusal::Unknown.into_response();
     };
     let base = base_url(&app, &headers);
-    if let Some(choice) = query.as_deref().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("choice="))) {
+    if let Some(choice) = query
+        .as_deref()
+        .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("choice=")))
+    {
         return text(chosen(&app, peer, mac, choice, &base).await);
     }
     let mut snapshot = app.snapshot.load_full();
@@ -108,13 +113,22 @@ fn answer(app: &App, snapshot: &Snapshot, mac: Mac, base: &str) -> String {
     script
 }
 
-fn decide(app: &App, snapshot: &Snapshot, blade: Option<&Blade>, again: &str, base: &str) -> (String, String) {
+fn decide(
+    app: &App,
+    snapshot: &Snapshot,
+    blade: Option<&Blade>,
+    again: &str,
+    base: &str,
+) -> (String, String) {
     let hold = |why: &str| {
-        let script = boot::hold(why, again).unwrap_or_else(|_| boot::local("the server has no script for this blade"));
+        let script = boot::hold(why, again)
+            .unwrap_or_else(|_| boot::local("the server has no script for this blade"));
         (script, format!("wait: {why}"))
     };
     match blade.map(|blade| (blade, &blade.intent)) {
-        Some((_, Intent::Local)) => (boot::local("installed; booting from disk"), "boot from disk".to_owned()),
+        Some((_, Intent::Local)) => {
+            (boot::local("installed; booting from disk"), "boot from disk".to_owned())
+        }
         Some((_, Intent::Wait(why))) => hold(why),
         Some((blade, Intent::Install(attempt))) => {
             let plan = install::plan(app, snapshot, blade, attempt.id, attempt.number, base);
@@ -129,18 +143,28 @@ fn decide(app: &App, snapshot: &Snapshot, blade: Option<&Blade>, again: &str, ba
 
 fn menu(app: &App, again: &str) -> String {
     let config = &app.journal.config().menu;
-    let mut entries: Vec<(&str, &str)> =
-        app.catalogue.entries().iter().map(|entry| (entry.id.as_str(), entry.title.as_str())).collect();
+    let mut entries: Vec<(&str, &str)> = app
+        .catalogue
+        .entries()
+        .iter()
+        .map(|entry| (entry.id.as_str(), entry.title_en.as_str()))
+        .collect();
     entries.push(("local-boot", "Boot from the disk"));
-    boot::menu(&entries, &config.default, std::time::Duration::from_secs(config.timeout.0.into()), again)
-        .unwrap_or_else(|error| {
-            tracing::error!("the console menu cannot be made: {error}");
-            boot::local("no menu")
-        })
+    boot::menu(
+        &app.journal.config().site,
+        &entries,
+        &config.default,
+        std::time::Duration::from_secs(config.timeout.0.into()),
+        again,
+    )
+    .unwrap_or_else(|error| {
+        tracing::error!("the console menu cannot be made: {error}");
+        boot::local("no menu")
+    })
 }
 
 /// Records a choice made at the console, and goes on where that is enough to install.
-async fn chosen(app: &App, peer: SocketAddr, mac: Mac, choice: &str, base: &str) -> String {
+async fn chosen(app: &Shared, peer: SocketAddr, mac: Mac, choice: &str, base: &str) -> String {
     let snapshot = app.snapshot.load_full();
     let again = boot::script_url(base, mac);
     let entry = app.catalogue.entries().iter().find(|entry| entry.id == choice);
@@ -155,10 +179,12 @@ async fn chosen(app: &App, peer: SocketAddr, mac: Mac, choice: &str, base: &str)
     }
     match (choice, entry, blade) {
         ("local-boot", ..) => boot::local("booting from disk"),
-        (_, Some(entry), Some(blade)) if entry.available => match super::console::adopt(app, blade, entry).await {
-            Ok(()) => answer(app, &app.snapshot.load_full(), mac, base),
-            Err(why) => boot::hold(&why, &again).unwrap_or_default(),
-        },
+        (_, Some(entry), Some(blade)) if entry.available => {
+            match super::console::adopt(app, blade, entry).await {
+                Ok(()) => answer(app, &app.snapshot.load_full(), mac, base),
+                Err(why) => boot::hold(&why, &again).unwrap_or_default(),
+            }
+        }
         _ => boot::hold("choice recorded; waiting for an operator", &again).unwrap_or_default(),
     }
 }
@@ -174,7 +200,9 @@ async fn image(
     };
     let snapshot = app.snapshot.load();
     let asking = ipv4(peer).and_then(|ip| snapshot.by_ip(ip));
-    if let Some(blade) = asking.filter(|_| request.method() == Method::GET && app.images.kind_of(&sha256) == Some(ArtifactKind::Kernel)) {
+    if let Some(blade) = asking.filter(|_| {
+        request.method() == Method::GET && app.images.kind_of(&sha256) == Some(ArtifactKind::Kernel)
+    }) {
         app.journal.saw(Sighting {
             kind: Kind::Http,
             blade: Some(blade.name.clone()),
@@ -195,10 +223,11 @@ async fn config(
     headers: HeaderMap,
 ) -> Response {
     let snapshot = app.snapshot.load_full();
-    let (blade, id) = match admit(&app, &snapshot, peer, token_of(&headers, query.as_deref()), false) {
-        Ok(admitted) => admitted,
-        Err(refusal) => return refusal.into_response(),
-    };
+    let (blade, id) =
+        match admit(&app, &snapshot, peer, token_of(&headers, query.as_deref()), false) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return refusal.into_response(),
+        };
     let number = blade.attempt.as_ref().map_or(1, |attempt| attempt.number);
     // A role in the address that is not the blade's own is answered like one that does not exist.
     if blade.member.as_ref().is_none_or(|member| member.role != menu) {
@@ -211,17 +240,26 @@ async fn config(
         Ok(None) => Refusal::Unknown.into_response(),
         Err(why) => {
             tracing::error!("{document} of {}: {why}", blade.name);
-            (StatusCode::SERVICE_UNAVAILABLE, "this document cannot be made now; the server's log says why\n").into_response()
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this document cannot be made now; the server's log says why\n",
+            )
+                .into_response()
         }
     }
 }
 
-fn document_of(app: &App, plan: &Plan, blade: &Blade, name: &str) -> Result<Option<String>, String> {
+fn document_of(
+    app: &App,
+    plan: &Plan,
+    blade: &Blade,
+    name: &str,
+) -> Result<Option<String>, String> {
     let cloud_init = || plan.document.cloud_init(Some(&plan.boot));
     Ok(Some(match name {
         "pxe.yml" => plan.pxe_yml(app),
         "pxe.sh" => plan.pxe_sh(app, blade)?,
-        "config.yml" if plan.image.os == "debian" => cloud_init().user_data,
+        "config.yml" if plan.os()? == Os::Debian => cloud_init().user_data,
         "config.yml" => plan.document.coreos(Some(&plan.boot)),
         "config.ign" => plan.document.ignition(Some(&plan.boot)),
         "meta-data" => cloud_init().meta_data,
@@ -250,10 +288,17 @@ async fn events(
     }
     let mut report: Report = match serde_json::from_slice(&body) {
         Ok(report) => report,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("this is no report: {error}\n")).into_response(),
+        Err(error) => {
+            return (StatusCode::BAD_REQUEST, format!("this is no report: {error}\n"))
+                .into_response();
+        }
     };
     if report.attempt != attempt || report.seq < 1 || !report.phase.reported_by_blade() {
-        return (StatusCode::BAD_REQUEST, "attempt, seq or phase is not one that a blade may report\n").into_response();
+        return (
+            StatusCode::BAD_REQUEST,
+            "attempt, seq or phase is not one that a blade may report\n",
+        )
+            .into_response();
     }
     let token = token.unwrap_or_default();
     report.msg = redact(&report.msg, token, 512);
@@ -268,7 +313,9 @@ fn stale() -> Response {
 
 fn reply(answer: Result<ReportAnswer, crate::db::DbError>) -> Response {
     match answer {
-        Ok(ReportAnswer::Accepted | ReportAnswer::Replayed) => Json(json!({ "ok": true })).into_response(),
+        Ok(ReportAnswer::Accepted | ReportAnswer::Replayed) => {
+            Json(json!({ "ok": true })).into_response()
+        }
         Ok(ReportAnswer::Stale) => stale(),
         Ok(ReportAnswer::Unknown) => Refusal::Unknown.into_response(),
         Err(error) => internal(&error).into_response(),
@@ -295,8 +342,16 @@ async fn cloud_init(
     }
     let said = match serde_json::from_slice::<serde_json::Value>(&body) {
         Ok(event) => {
-            let part = |key: &str| event.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-            format!("{} {} {} {}", part("event_type"), part("name"), part("result"), part("description"))
+            let part = |key: &str| {
+                event.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+            };
+            format!(
+                "{} {} {} {}",
+                part("event_type"),
+                part("name"),
+                part("result"),
+                part("description")
+            )
         }
         Err(_) => "phoned home".to_owned(),
     };
@@ -317,7 +372,12 @@ struct Finished {
 }
 
 /// The install-completed callback: 200 only once `installed` is on disk.
-async fn finish(State(app): State<Shared>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap, body: Bytes) -> Response {
+async fn finish(
+    State(app): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let snapshot = app.snapshot.load_full();
     let attempt = match admit(&app, &snapshot, peer, token_of(&headers, None), true) {
         Err(Refusal::Over) => return stale(),
@@ -327,6 +387,8 @@ async fn finish(State(app): State<Shared>, ConnectInfo(peer): ConnectInfo<Socket
     match serde_json::from_slice::<Finished>(&body) {
         Ok(finished) if finished.attempt == attempt => reply(app.journal.finish(attempt).await),
         Ok(_) => Refusal::Foreign.into_response(),
-        Err(error) => (StatusCode::BAD_REQUEST, format!("this is no callback: {error}\n")).into_response(),
+        Err(error) => {
+            (StatusCode::BAD_REQUEST, format!("this is no callback: {error}\n")).into_response()
+        }
     }
 }

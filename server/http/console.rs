@@ -15,9 +15,13 @@ use crate::{
 /// cluster and begins its attempts. The error is what the blade's console shows meanwhile.
 pub async fn adopt(app: &Arc<App>, blade: &Blade, entry: &MenuEntry) -> Result<(), String> {
     let blades = same_choice(app, blade, entry).await?;
-    let needed = entry.min_blades;
+    let needed = usize::from(entry.min_blades);
     if blades.len() < needed {
-        return Err(format!("{}: {} of {needed} blades have chosen it; waiting for more", entry.id, blades.len()));
+        return Err(format!(
+            "{}: {} of {needed} blades have chosen it; waiting for more",
+            entry.id,
+            blades.len()
+        ));
     }
     let cluster = cluster_name(&entry.id, blade)?;
     let config = &app.journal.config().menu;
@@ -31,7 +35,10 @@ pub async fn adopt(app: &Arc<App>, blade: &Blade, entry: &MenuEntry) -> Result<(
             topology: entry.topology.clone(),
             image: config.image.clone(),
             parameters,
-            roles: BTreeMap::from([(entry.id.clone(), blades.iter().map(ToString::to_string).collect())]),
+            roles: BTreeMap::from([(
+                entry.id.clone(),
+                blades.iter().map(ToString::to_string).collect(),
+            )]),
         }],
         ..Document::default()
     };
@@ -39,7 +46,10 @@ pub async fn adopt(app: &Arc<App>, blade: &Blade, entry: &MenuEntry) -> Result<(
     let request = ApplyRequest { files, dry_run: false, prune: false };
     app.journal.apply(request, api::judge(app)).await.map_err(|error| error.to_string())?;
     let orders = blades.into_iter().map(|name| (name, cluster.clone(), entry.id.clone())).collect();
-    app.journal.begin(orders, Phase::Script, "chosen at the console").await.map_err(|error| error.to_string())?;
+    app.journal
+        .begin(orders, Phase::Script, "chosen at the console")
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(())
 }
 
@@ -51,7 +61,8 @@ async fn same_choice(app: &App, blade: &Blade, entry: &MenuEntry) -> Result<Vec<
     let snapshot = app.snapshot.load();
     let mut blades = vec![blade.name.clone()];
     for (mac, chosen) in choices {
-        let other = snapshot.by_mac(mac).filter(|other| chosen == entry.id && other.intent == Intent::Menu);
+        let other =
+            snapshot.by_mac(mac).filter(|other| chosen == entry.id && other.intent == Intent::Menu);
         if let Some(other) = other.filter(|other| !blades.contains(&other.name)) {
             blades.push(other.name.clone());
         }
@@ -61,5 +72,7 @@ async fn same_choice(app: &App, blade: &Blade, entry: &MenuEntry) -> Result<Vec<
 
 fn cluster_name(entry: &str, blade: &Blade) -> Result<Hostname, String> {
     let name: String = format!("{entry}-{}", blade.name).chars().take(63).collect();
-    name.trim_end_matches('-').parse().map_err(|error: crate::blade::ParseIdError| error.to_string())
+    name.trim_end_matches('-')
+        .parse()
+        .map_err(|error: crate::blade::ParseIdError| error.to_string())
 }

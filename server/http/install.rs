@@ -21,14 +21,23 @@ pub struct Plan {
 }
 
 /// Puts a blade's plan together. The error is for people: what is missing, and where.
-pub fn plan(app: &App, snapshot: &Snapshot, blade: &Blade, attempt: AttemptId, number: i64, base: &str) -> Result<Plan, String> {
-    let member = blade.member.as_ref().ok_or_else(|| format!("blade {} has no role", blade.name))?;
+pub fn plan(
+    app: &App,
+    snapshot: &Snapshot,
+    blade: &Blade,
+    attempt: AttemptId,
+    number: i64,
+    base: &str,
+) -> Result<Plan, String> {
+    let member =
+        blade.member.as_ref().ok_or_else(|| format!("blade {} has no role", blade.name))?;
     let cluster = snapshot
         .clusters
         .get(&member.cluster)
         .ok_or_else(|| format!("there is no cluster {}", member.cluster))?;
     let spec = app.spec_of(snapshot, cluster).map_err(|problems| problems.join("\n"))?;
-    let document = app.catalogue.render(&spec, &blade.name).map_err(|problem| problem.to_string())?;
+    let document =
+        app.catalogue.render(&spec, &blade.name).map_err(|problem| problem.to_string())?;
     Ok(Plan {
         image: app.image_of(cluster)?,
         document,
@@ -46,8 +55,16 @@ pub fn plan(app: &App, snapshot: &Snapshot, blade: &Blade, attempt: AttemptId, n
 impl Plan {
     fn artifact(&self, kind: Kind) -> Result<&Artifact, String> {
         self.image.artifact(kind, self.arch).ok_or_else(|| {
-            format!("E_BUNDLE_MISSING: boot image {} has no {kind} for {}; import a complete one", self.image.name, self.arch)
+            format!(
+                "E_BUNDLE_MISSING: boot image {} has no {kind} for {}; import a complete one",
+                self.image.name, self.arch
+            )
         })
+    }
+
+    /// The family of the system that is installed.
+    pub fn os(&self) -> Result<Os, String> {
+        self.image.os.to_string().parse()
     }
 
     fn blob(&self, artifact: &Artifact) -> String {
@@ -60,36 +77,47 @@ impl Plan {
         let Boot { url, attempt, token, menu, .. } = &self.boot;
         let config = format!("{url}/config/{menu}/pxe.yml?token={token}");
         let mac = blade.macs.first().ok_or_else(|| format!("blade {} has no MAC", blade.name))?;
-        // Both names of the address: coreos-cloudinit's and, by `ds=`, nothing here; our live
-        // image reads the first.
-        let cmdline = format!("{CONSOLES} cloud-config-url={config} firstlight.attempt={attempt} BOOTIF=01-{}", mac.hyphenated());
+        let cmdline = format!(
+            "{CONSOLES} cloud-config-url={config} firstlight.attempt={attempt} BOOTIF=01-{}",
+            mac.hyphenated()
+        );
         let again = boot::script_url(url, *mac);
-        boot::install(&self.blob(kernel), &self.blob(initrd), &cmdline, &again).map_err(|error| error.to_string())
+        let title = format!("installing {} as {menu}", blade.name);
+        boot::install(&title, &self.blob(kernel), &self.blob(initrd), &cmdline, &again)
+            .map_err(|error| error.to_string())
     }
 
     /// First stage: the live image's cloud-config.
     pub fn pxe_yml(&self, app: &App) -> String {
-        topology::pxe_yml(&self.boot, &self.document.hostname, &self.document.ssh_keys, &app.scripts.setup)
+        topology::pxe_yml(
+            &self.boot,
+            &self.document.hostname,
+            &self.document.ssh_keys,
+            &app.scripts.setup,
+        )
     }
 
     /// The installer with this blade's values before it.
     pub fn pxe_sh(&self, app: &App, blade: &Blade) -> Result<String, String> {
         let image = self.artifact(Kind::Image)?;
+        let written = image.disk.as_ref().ok_or_else(|| {
+            format!("boot image {}: {} is no disk image", self.image.name, image.path)
+        })?;
         let disk = blade.disk.clone().unwrap_or_default();
         let target = Target {
             blade: blade.name.clone(),
             arch: self.arch,
-            os: self.image.os.parse::<Os>()?,
+            os: self.os()?,
             image_url: self.blob(image),
             image_size: image.size,
             image_sha256: image.sha256.clone(),
-            compression: image.compression.clone().unwrap_or_else(|| "none".to_owned()),
-            unpacked_size: image.unpacked_size.unwrap_or(image.size),
-            root_partition: image.root_partition.unwrap_or(1),
-            min_ram_mb: image.min_ram_mb.unwrap_or(0),
+            compression: written.compression.to_string(),
+            unpacked_size: written.unpacked_size,
+            root_partition: written.root_partition,
+            min_ram_mb: written.min_ram_mb,
             disk: disk.words(),
             wipe: if disk.keep_data { Wipe::Refuse } else { Wipe::Confirm },
         };
-        topology::pxe_sh(&self.boot, &target, &app.scripts.install).map_err(|problem| problem.to_string())
+        Ok(topology::pxe_sh(&self.boot, &target, &app.scripts.install))
     }
 }

@@ -52,12 +52,18 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     let _ = tokio::time::timeout(Duration::from_secs(3), tracker.wait()).await;
 }
 
-async fn connection(stream: tokio::net::TcpStream, peer: SocketAddr, router: Router, shutdown: CancellationToken) {
+async fn connection(
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().call(request.map(Body::new))
-    });
+    let service =
+        hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().call(request.map(Body::new))
+        });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
@@ -81,7 +87,8 @@ async fn sound_request(request: Request, next: Next) -> Response<Body> {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     let named = hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10);
     if !named {
-        return (StatusCode::BAD_REQUEST, "a request needs one Host header (RFC 9112 §3.2)\n").into_response();
+        return (StatusCode::BAD_REQUEST, "a request needs one Host header (RFC 9112 §3.2)\n")
+            .into_response();
     }
     next.run(request).await
 }

@@ -34,7 +34,13 @@ pub fn follow(
     let follower = Follower { db, changes, after, page: Vec::new().into_iter(), shutdown };
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
-        Some((Ok(sse::Event::default().id(event.id.to_string()).json_data(&event).unwrap_or_default()), follower))
+        Some((
+            Ok(sse::Event::default()
+                .id(event.id.to_string())
+                .json_data(&event)
+                .unwrap_or_default()),
+            follower,
+        ))
     });
     sse::Sse::new(events).keep_alive(sse::KeepAlive::new().interval(Duration::from_secs(15)))
 }

@@ -76,9 +76,13 @@ impl App {
     }
 
     /// The cluster as topologies see it; every problem that stands in the way, one a line.
-    pub fn spec_of(&self, snapshot: &Snapshot, cluster: &ClusterDoc) -> Result<ClusterSpec, Vec<String>> {
+    pub fn spec_of(
+        &self,
+        snapshot: &Snapshot,
+        cluster: &ClusterDoc,
+    ) -> Result<ClusterSpec, Vec<String>> {
         let os: Os = match self.image_of(cluster) {
-            Ok(image) => image.os.parse().map_err(|error: String| vec![error])?,
+            Ok(image) => image.os.to_string().parse().map_err(|error: String| vec![error])?,
             Err(problem) => return Err(vec![problem]),
         };
         reconcile::spec(snapshot, cluster, os)

@@ -23,7 +23,9 @@ use crate::{
 
 fn find_cluster<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a ClusterDoc, ApiError> {
     let parsed: Option<Hostname> = name.parse().ok();
-    parsed.and_then(|name| snapshot.clusters.get(&name)).ok_or_else(|| ApiError::missing("cluster", name))
+    parsed
+        .and_then(|name| snapshot.clusters.get(&name))
+        .ok_or_else(|| ApiError::missing("cluster", name))
 }
 
 /// A cluster with the newest attempt of each of its blades.
@@ -34,7 +36,9 @@ pub async fn cluster(State(app): State<Shared>, Path(name): Path<String>) -> Ans
     let rows = db::latest_attempts(&mut tx).await?;
     let blades: Vec<_> = snapshot
         .members_of(cluster)
-        .map(|(_, blade)| view::blade_view(blade, rows.iter().find(|row| row.blade == blade.name), journal::now()))
+        .map(|(_, blade)| {
+            view::blade_view(blade, rows.iter().find(|row| row.blade == blade.name), journal::now())
+        })
         .collect();
     Ok(Json(json!({ "cluster": cluster, "blades": blades })))
 }
@@ -61,7 +65,9 @@ pub async fn plan(State(app): State<Shared>, Path(name): Path<String>) -> Answer
         })
         .collect();
     let image = app.image_of(cluster).ok().map(|image| image.name.clone());
-    Ok(Json(json!({ "cluster": cluster.name, "topology": cluster.topology, "image": image, "blades": steps, "problems": problems })))
+    Ok(Json(
+        json!({ "cluster": cluster.name, "topology": cluster.topology, "image": image, "blades": steps, "problems": problems }),
+    ))
 }
 
 /// Everything that would make an installation of this cluster fail, before anything is powered.
@@ -70,7 +76,8 @@ fn problems_of(app: &App, snapshot: &Snapshot, cluster: &ClusterDoc) -> Vec<Stri
         Ok(spec) => spec,
         Err(problems) => return problems,
     };
-    let mut problems: Vec<String> = app.catalogue.check(&spec).iter().map(ToString::to_string).collect();
+    let mut problems: Vec<String> =
+        app.catalogue.check(&spec).iter().map(ToString::to_string).collect();
     if !problems.is_empty() {
         return problems;
     }
@@ -106,8 +113,10 @@ pub async fn deploy(State(app): State<Shared>, Path(name): Path<String>) -> Answ
         .map(|(role, blade)| (blade.name.clone(), cluster.name.clone(), role.to_owned()))
         .collect();
     let begun = app.journal.begin(orders, Phase::Off, "deployed by an operator").await?;
-    let begun: Vec<Value> =
-        begun.iter().map(|begun| json!({ "blade": begun.blade, "attempt": begun.id, "number": begun.number })).collect();
+    let begun: Vec<Value> = begun
+        .iter()
+        .map(|begun| json!({ "blade": begun.blade, "attempt": begun.id, "number": begun.number }))
+        .collect();
     Ok(Json(json!({ "cluster": cluster.name, "begun": begun })))
 }
 
@@ -130,7 +139,13 @@ pub async fn act(
 }
 
 /// The same for pages and API.
-pub async fn perform(app: &Shared, name: &str, action: &str, op: &str, why: &str) -> Result<Value, ApiError> {
+pub async fn perform(
+    app: &Shared,
+    name: &str,
+    action: &str,
+    op: &str,
+    why: &str,
+) -> Result<Value, ApiError> {
     let snapshot = app.snapshot.load_full();
     let blade = snapshot.by_name(name).ok_or_else(|| ApiError::missing("blade", name))?;
     match action {
@@ -150,20 +165,25 @@ pub async fn perform(app: &Shared, name: &str, action: &str, op: &str, why: &str
 }
 
 async fn reinstall(app: &Shared, snapshot: &Snapshot, blade: &Blade) -> Result<Value, ApiError> {
-    let member = blade.member.as_ref().ok_or_else(|| ApiError::refused(format!("blade {} has no role in a cluster", blade.name)))?;
+    let member = blade.member.as_ref().ok_or_else(|| {
+        ApiError::refused(format!("blade {} has no role in a cluster", blade.name))
+    })?;
     let cluster = find_cluster(snapshot, member.cluster.as_str())?;
     let problems = problems_of(app, snapshot, cluster);
     if !problems.is_empty() {
         return Err(ApiError::refused(problems.join("\n")));
     }
     let order = (blade.name.clone(), member.cluster.clone(), member.role.clone());
-    let begun = app.journal.begin(vec![order], Phase::Off, "reinstall asked by an operator").await?;
+    let begun =
+        app.journal.begin(vec![order], Phase::Off, "reinstall asked by an operator").await?;
     Ok(json!({ "blade": blade.name, "attempt": begun.first().map(|begun| begun.id) }))
 }
 
 async fn power(app: &Shared, blade: &Blade, op: &str) -> Result<Value, ApiError> {
     if !matches!(op, "on" | "off" | "cycle" | "status") {
-        return Err(ApiError::refused(format!("power {op:?} is not known; use on, off, cycle or status")));
+        return Err(ApiError::refused(format!(
+            "power {op:?} is not known; use on, off, cycle or status"
+        )));
     }
     let (name, op_text) = (blade.name.clone(), op.to_owned());
     let mut changes = app.journal.changes();
@@ -175,7 +195,11 @@ async fn power(app: &Shared, blade: &Blade, op: &str) -> Result<Value, ApiError>
                 if op_text != "status" {
                     let event = NewEvent {
                         blade: Some(name.clone()),
-                        ..NewEvent::new(now, Kind::Operator, format!("power {op_text} asked by an operator"))
+                        ..NewEvent::new(
+                            now,
+                            Kind::Operator,
+                            format!("power {op_text} asked by an operator"),
+                        )
                     };
                     db::append(&mut write.tx, &event, None).await?;
                 }
@@ -187,7 +211,9 @@ async fn power(app: &Shared, blade: &Blade, op: &str) -> Result<Value, ApiError>
         loop {
             changes.borrow_and_update();
             let mut tx = app.journal.db().read().await?;
-            if let Some(result) = db::power_request(&mut tx, id).await?.and_then(|request| request.result) {
+            if let Some(result) =
+                db::power_request(&mut tx, id).await?.and_then(|request| request.result)
+            {
                 return Ok::<String, ApiError>(result);
             }
             drop(tx);
@@ -196,9 +222,12 @@ async fn power(app: &Shared, blade: &Blade, op: &str) -> Result<Value, ApiError>
             }
         }
     };
-    let result = tokio::time::timeout(PATIENCE, done)
-        .await
-        .map_err(|_| ApiError(StatusCode::GATEWAY_TIMEOUT, format!("blade {}: the BMC has not answered yet; the request stays", blade.name)))??;
+    let result = tokio::time::timeout(PATIENCE, done).await.map_err(|_| {
+        ApiError(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("blade {}: the BMC has not answered yet; the request stays", blade.name),
+        )
+    })??;
     match result.strip_prefix("error: ") {
         Some(error) => Err(ApiError(StatusCode::BAD_GATEWAY, error.to_owned())),
         None => Ok(json!({ "blade": blade.name, "power": result })),

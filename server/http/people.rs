@@ -39,7 +39,10 @@ async fn guard(request: Request, next: Next) -> Response<Body> {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        ),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -72,7 +75,9 @@ fn same_origin(headers: &HeaderMap) -> bool {
         (None, _) => true,
         (Some(origin), Some(host)) => {
             let origin = origin.to_str().unwrap_or_default();
-            origin.split_once("://").is_some_and(|(_, authority)| authority.as_bytes() == host.as_bytes())
+            origin
+                .split_once("://")
+                .is_some_and(|(_, authority)| authority.as_bytes() == host.as_bytes())
         }
         (Some(_), None) => false,
     }
@@ -83,14 +88,23 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
     fn only_our_own_pages_may_act() {
         assert!(same_origin(&headers(&[("host", "127.0.0.1:8443")])), "a script has no origin");
-        assert!(same_origin(&headers(&[("host", "127.0.0.1:8443"), ("origin", "http://127.0.0.1:8443")])));
-        assert!(!same_origin(&headers(&[("host", "127.0.0.1:8443"), ("origin", "http://evil.example")])));
+        assert!(same_origin(&headers(&[
+            ("host", "127.0.0.1:8443"),
+            ("origin", "http://127.0.0.1:8443")
+        ])));
+        assert!(!same_origin(&headers(&[
+            ("host", "127.0.0.1:8443"),
+            ("origin", "http://evil.example")
+        ])));
         assert!(!same_origin(&headers(&[("host", "127.0.0.1:8443"), ("origin", "null")])));
         assert!(!same_origin(&headers(&[("sec-fetch-site", "cross-site")])));
     }

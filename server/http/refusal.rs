@@ -65,10 +65,14 @@ pub fn admit<'a>(
 ) -> Result<(&'a Blade, AttemptId), Refusal> {
     let id = token.and_then(|token| app.key.attempt(token)).ok_or(Refusal::Unknown)?;
     let blade = ipv4(peer).and_then(|ip| snapshot.by_ip(ip));
-    let owner = snapshot.blades.iter().find(|blade| blade.attempt.as_ref().is_some_and(|a| a.id == id));
+    let owner =
+        snapshot.blades.iter().find(|blade| blade.attempt.as_ref().is_some_and(|a| a.id == id));
     match (blade, owner) {
         (Some(blade), Some(owner)) if blade.name == owner.name => {
-            let outcome = owner.attempt.as_ref().map_or(Outcome::Superseded, |attempt| attempt.standing.outcome);
+            let outcome = owner
+                .attempt
+                .as_ref()
+                .map_or(Outcome::Superseded, |attempt| attempt.standing.outcome);
             match outcome {
                 Outcome::Failed | Outcome::Superseded => Err(Refusal::Over),
                 Outcome::Ready if !ready_too => Err(Refusal::Over),
@@ -86,7 +90,13 @@ pub fn redact(text: &str, token: &str, limit: usize) -> String {
     let clean = text.replace(token, "[token]");
     let clean: String = clean
         .lines()
-        .map(|line| if line.contains("PRIVATE KEY") || line.contains("$6$") || line.contains("$y$") { "[secret]" } else { line })
+        .map(|line| {
+            if line.contains("PRIVATE KEY") || line.contains("$6$") || line.contains("$y$") {
+                "[secret]"
+            } else {
+                line
+            }
+        })
         .collect::<Vec<_>>()
         .join("\n");
     clean.chars().take(limit).collect()

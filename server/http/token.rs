@@ -48,7 +48,8 @@ impl BootKey {
 
     fn tag(&self, attempt: AttemptId) -> Hmac<Sha256> {
         // HMAC takes keys of any length (RFC 2104 §2), so this cannot fail.
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| unreachable!("HMAC takes any key"));
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0)
+            .unwrap_or_else(|_| unreachable!("HMAC takes any key"));
         mac.update(b"firstlight boot token 1");
         mac.update(attempt.0.as_bytes());
         mac

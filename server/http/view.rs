@@ -105,18 +105,41 @@ impl Finding {
 }
 
 /// Builds the view. `rows` holds the newest attempt of each blade.
-pub fn overview(site: &str, snapshot: &Snapshot, document: &Document, rows: &[AttemptRow], now: Millis) -> Overview {
+pub fn overview(
+    site: &str,
+    snapshot: &Snapshot,
+    document: &Document,
+    rows: &[AttemptRow],
+    now: Millis,
+) -> Overview {
     let rows: HashMap<&Hostname, &AttemptRow> = rows.iter().map(|row| (&row.blade, row)).collect();
-    let views: Vec<BladeView> =
-        snapshot.blades.iter().map(|blade| blade_view(blade, rows.get(&blade.name).copied(), now)).collect();
-    let order = [Class::Ready, Class::Installing, Class::Netbooting, Class::Stalled, Class::Failed, Class::Held, Class::Unknown, Class::Off];
+    let views: Vec<BladeView> = snapshot
+        .blades
+        .iter()
+        .map(|blade| blade_view(blade, rows.get(&blade.name).copied(), now))
+        .collect();
+    let order = [
+        Class::Ready,
+        Class::Installing,
+        Class::Netbooting,
+        Class::Stalled,
+        Class::Failed,
+        Class::Held,
+        Class::Unknown,
+        Class::Off,
+    ];
     let summary = order
         .into_iter()
-        .map(|class| Count { class, count: views.iter().filter(|view| view.class == class).count() })
+        .map(|class| Count {
+            class,
+            count: views.iter().filter(|view| view.class == class).count(),
+        })
         .collect();
     let at = |rack: &Hostname, chassis: &Hostname, slot: u16| {
         let here = |view: &&BladeView| {
-            view.slot == Some(slot) && view.rack.as_ref() == Some(rack) && view.chassis.as_ref() == Some(chassis)
+            view.slot == Some(slot)
+                && view.rack.as_ref() == Some(rack)
+                && view.chassis.as_ref() == Some(chassis)
         };
         views.iter().find(here).cloned()
     };
@@ -131,7 +154,9 @@ pub fn overview(site: &str, snapshot: &Snapshot, document: &Document, rows: &[At
                 .map(|chassis| ChassisView {
                     name: chassis.name.clone(),
                     bmc_first: chassis.bmc_first,
-                    slots: (1..=chassis.slots).map(|slot| at(&rack.name, &chassis.name, slot)).collect(),
+                    slots: (1..=chassis.slots)
+                        .map(|slot| at(&rack.name, &chassis.name, slot))
+                        .collect(),
                 })
                 .collect(),
         })
@@ -144,15 +169,26 @@ pub fn overview(site: &str, snapshot: &Snapshot, document: &Document, rows: &[At
         blades: views.len(),
         eta_ms: views.iter().filter_map(|view| view.eta_ms).max(),
         racks,
-        clusters: snapshot.clusters.values().map(|cluster| cluster_view(snapshot, cluster, &views)).collect(),
+        clusters: snapshot
+            .clusters
+            .values()
+            .map(|cluster| cluster_view(snapshot, cluster, &views))
+            .collect(),
         loose: views.into_iter().filter(|view| view.slot.is_none()).collect(),
         findings: Vec::new(),
     }
 }
 
-fn cluster_view(snapshot: &Snapshot, cluster: &crate::inventory::ClusterDoc, views: &[BladeView]) -> ClusterView {
-    let blades: Vec<Hostname> = snapshot.members_of(cluster).map(|(_, blade)| blade.name.clone()).collect();
-    let count = |class: Class| views.iter().filter(|view| view.class == class && blades.contains(&view.name)).count();
+fn cluster_view(
+    snapshot: &Snapshot,
+    cluster: &crate::inventory::ClusterDoc,
+    views: &[BladeView],
+) -> ClusterView {
+    let blades: Vec<Hostname> =
+        snapshot.members_of(cluster).map(|(_, blade)| blade.name.clone()).collect();
+    let count = |class: Class| {
+        views.iter().filter(|view| view.class == class && blades.contains(&view.name)).count()
+    };
     ClusterView {
         name: cluster.name.clone(),
         topology: cluster.topology.clone(),
@@ -205,6 +241,7 @@ fn eta_ms(row: &AttemptRow, now: Millis) -> Option<i64> {
         return None;
     }
     let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
-    let percent = i64::from(row.standing.phase.percent(bytes(row.bytes_done), bytes(row.bytes_total)));
+    let percent =
+        i64::from(row.standing.phase.percent(bytes(row.bytes_done), bytes(row.bytes_total)));
     (percent >= 5).then(|| (now - row.started).max(0) * (100 - percent) / percent)
 }

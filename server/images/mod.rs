@@ -96,6 +96,11 @@ impl Images {
         }
     }
 
+    /// What the blob is for; `None` if it belongs to no image.
+    pub fn kind_of(&self, sha256: &str) -> Option<Kind> {
+        self.artifact(sha256).map(|artifact| artifact.kind)
+    }
+
     /// Where the blob is kept. `sha256` must be one of an `Artifact`.
     pub fn blob_path(&self, sha256: &str) -> PathBuf {
         self.0.root.join("blobs/sha256").join(sha256)

@@ -137,10 +137,12 @@ impl Journal {
         .await
     }
 
-    /// Begins attempts at an operator's request. What was under way is superseded.
+    /// Begins attempts at an operator's request: blade, cluster, role each. What was under way is
+    /// superseded. `from` is `Off` to have the blades powered, `Script` if they are on and ask.
     pub async fn begin(
         &self,
         blades: Vec<(Hostname, Hostname, String)>,
+        from: Phase,
         by: &'static str,
     ) -> Result<Vec<Begun>> {
         self.write(move |write| {

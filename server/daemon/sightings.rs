@@ -1,0 +1,148 @@
+//! Joins the packet services to the journal: what they saw becomes sightings of blades.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use serde_json::json;
+
+use crate::{
+    blade::{Kind, Phase},
+    config::Config,
+    db, dhcp,
+    images::Loaders,
+    inventory::Snapshot,
+    journal::{Journal, LeaseChange, Sighting},
+    tftp,
+};
+
+pub async fn bind_dhcp(config: &Config, journal: &Journal) -> anyhow::Result<dhcp::Server> {
+    let mut tx = journal.db().read().await?;
+    let leases = db::leases(&mut tx).await?;
+    drop(tx);
+    let (seen_by, commit_to) = (journal.clone(), journal.clone());
+    let snapshot = journal.snapshot();
+    let known = snapshot.clone();
+    let options = dhcp::Options {
+        interfaces: config.boot.interfaces.clone(),
+        url: config.boot.url.clone(),
+        http_port: config.boot.http.port(),
+        snapshot,
+        leases,
+        seen: Arc::new(move |seen| seen_by.saw(dhcp_sighting(&known.load(), seen))),
+        commit: Arc::new(move |leases| {
+            let journal = commit_to.clone();
+            Box::pin(async move {
+                let changes = leases.into_iter().map(LeaseChange::Put).collect();
+                journal.commit_leases(changes).await.map_err(|error| error.to_string())
+            })
+        }),
+    };
+    dhcp::Server::bind(options).await.context("DHCP")
+}
+
+fn dhcp_sighting(snapshot: &Snapshot, seen: dhcp::Seen) -> Sighting {
+    let blade = snapshot.by_mac(seen.mac);
+    let alert = seen.what == dhcp::What::Alert;
+    // Only a boot program's exchange is a step of an installation; the live and the installed
+    // system ask for addresses too.
+    let boots = seen.firmware.is_some_and(|firmware| firmware != "OS");
+    let served = matches!(seen.what, dhcp::What::Offered | dhcp::What::Acked);
+    Sighting {
+        kind: if alert { Kind::Alert } else { Kind::Dhcp },
+        blade: blade.map(|blade| blade.name.clone()),
+        mac: Some(seen.mac),
+        phase: (boots && served).then_some(Phase::Dhcp),
+        text: dhcp_text(&seen),
+        detail: json!({
+            "ip": seen.ip, "firmware": seen.firmware, "boot_file": seen.boot_file, "relay": seen.relay,
+            "relay_agent": seen.relay_agent, "uuid": seen.uuid, "hostname": seen.hostname,
+        }),
+    }
+}
+
+fn dhcp_text(seen: &dhcp::Seen) -> String {
+    let what = match seen.what {
+        dhcp::What::Offered => "DISCOVER → OFFER",
+        dhcp::What::Acked => "REQUEST → ACK",
+        dhcp::What::Naked => "REQUEST → NAK",
+        dhcp::What::Declined => "DECLINE",
+        dhcp::What::Released => "RELEASE",
+        dhcp::What::Informed => "INFORM → ACK",
+        dhcp::What::Ignored => "not answered",
+        dhcp::What::Alert => return seen.detail.clone(),
+    };
+    let parts = [
+        Some(what.to_owned()),
+        seen.ip.map(|ip| ip.to_string()),
+        seen.firmware.map(str::to_owned),
+        seen.boot_file.clone(),
+        (!seen.detail.is_empty()).then(|| seen.detail.clone()),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+pub async fn bind_tftp(
+    config: &Config,
+    journal: &Journal,
+    loaders: Loaders,
+) -> anyhow::Result<tftp::Server> {
+    let listen: Vec<tftp::Listen> = config
+        .boot
+        .interfaces
+        .iter()
+        .map(|name| tftp::Listen {
+            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 69)),
+            device: Some(name.clone()),
+        })
+        .collect();
+    let open: tftp::Open = Arc::new(move |request: &tftp::Request| {
+        loaders.find(&request.name).ok_or(tftp::OpenError::NotFound)
+    });
+    let (journal, known) = (journal.clone(), journal.snapshot());
+    let on_event: tftp::OnEvent = Arc::new(move |event| {
+        if let Some(sighting) = tftp_sighting(&known, &event) {
+            journal.saw(sighting);
+        }
+    });
+    let options = tftp::Options {
+        ports: config.boot.tftp_ports.map(|ports| ports.first..=ports.last),
+        ..tftp::Options::default()
+    };
+    tftp::bind(&listen, open, on_event, options).await.context("TFTP")
+}
+
+fn tftp_sighting(known: &ArcSwap<Snapshot>, event: &tftp::Event) -> Option<Sighting> {
+    let name = &event.name;
+    let text = match &event.what {
+        tftp::What::Started { size, blksize, windowsize } => {
+            format!("{name} begins: {size} bytes, block {blksize}, window {windowsize}")
+        }
+        tftp::What::Finished { bytes, elapsed } => {
+            format!("{name} sent: {bytes} bytes in {:.2} s", elapsed.as_secs_f64())
+        }
+        tftp::What::Failed { reason, bytes } => {
+            format!("{name} failed after {bytes} bytes: {reason}")
+        }
+        tftp::What::Refused(error) => format!("{name} refused: {error}"),
+        // Progress is for the wire; a size probe is answered and says nothing.
+        tftp::What::Progress { .. } | tftp::What::Probed => return None,
+    };
+    let snapshot = known.load();
+    let blade = match event.client.ip() {
+        IpAddr::V4(ip) => snapshot.by_ip(ip),
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().and_then(|ip| snapshot.by_ip(ip)),
+    };
+    let served = matches!(event.what, tftp::What::Started { .. } | tftp::What::Finished { .. });
+    Some(Sighting {
+        kind: Kind::Tftp,
+        blade: blade.map(|blade| blade.name.clone()),
+        mac: None,
+        phase: served.then_some(Phase::Bootfile),
+        text,
+        detail: json!({ "client": event.client.to_string() }),
+    })
+}

@@ -1,0 +1,105 @@
+//! What around the daemon would keep blades from booting: for `check`, page and log. Cheap
+//! enough to be asked again for every page.
+
+use std::net::Ipv4Addr;
+
+use crate::{
+    config::Config,
+    http::view::Finding,
+    images::{Images, Loaders},
+};
+
+/// Space below which an operator is told: a boot image and the journal of a busy day.
+const LEAST_FREE: u64 = 1 << 30;
+
+/// Everything found, good and bad.
+pub fn findings(config: &Config, images: &Images, loaders: &Loaders) -> Vec<Finding> {
+    let mut findings = vec![space(config)];
+    findings.extend(config.boot.interfaces.iter().map(|name| interface(config, name)));
+    match loaders.missing() {
+        missing if missing.is_empty() => {
+            findings.push(Finding::new("ok", "boot programs", "all are here"))
+        }
+        missing => findings.extend(
+            missing.iter().map(|loader| Finding::new("error", "boot programs", loader.to_string())),
+        ),
+    }
+    findings.push(match images.list().len() {
+        0 => Finding::new(
+            "warning",
+            "boot images",
+            "there is none; make one with `make images`, then: firstlight image import DIR",
+        ),
+        count => Finding::new("ok", "boot images", format!("{count} imported")),
+    });
+    findings
+}
+
+fn space(config: &Config) -> Finding {
+    let dir = config.data_dir.display();
+    match nix::sys::statvfs::statvfs(&config.data_dir) {
+        Err(error) => Finding::new("error", "disk", format!("{dir}: {error}")),
+        Ok(stat) => {
+            let free = stat.blocks_available().saturating_mul(stat.fragment_size());
+            let text = format!("{dir}: {} MiB free", free >> 20);
+            if free < LEAST_FREE / 64 {
+                Finding::new(
+                    "error",
+                    "disk",
+                    format!("{text}; the journal will soon not be written: make room now"),
+                )
+            } else if free < LEAST_FREE {
+                Finding::new(
+                    "warning",
+                    "disk",
+                    format!("{text}; make room before the next boot image"),
+                )
+            } else {
+                Finding::new("ok", "disk", text)
+            }
+        }
+    }
+}
+
+fn interface(config: &Config, name: &str) -> Finding {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else {
+        return Finding::new("error", "interfaces", "cannot be listed");
+    };
+    let mut here = false;
+    let mut addresses: Vec<Ipv4Addr> = Vec::new();
+    for found in all.filter(|found| found.interface_name == name) {
+        here = true;
+        let ip = found
+            .address
+            .as_ref()
+            .and_then(|address| address.as_sockaddr_in())
+            .map(|address| address.ip());
+        addresses.extend(ip);
+    }
+    let served = |ip: &Ipv4Addr| config.subnets.iter().any(|subnet| subnet.cidr.contains(ip));
+    if !here {
+        Finding::new(
+            "error",
+            "interfaces",
+            format!(
+                "{name} does not exist; boot.interfaces must name an interface of this machine"
+            ),
+        )
+    } else if addresses.is_empty() {
+        Finding::new(
+            "error",
+            "interfaces",
+            format!("{name} has no IPv4 address; give it one inside a configured subnet"),
+        )
+    } else if !addresses.iter().any(served) {
+        Finding::new(
+            "warning",
+            "interfaces",
+            format!(
+                "{name} ({addresses:?}) is in none of the configured subnets: only relayed blades are served there"
+            ),
+        )
+    } else {
+        Finding::new("ok", "interfaces", format!("{name} {addresses:?}"))
+    }
+}
