@@ -86,6 +86,8 @@ pub enum Reason {
     ClientError { code: u16, text: String },
     #[error("client asked for something else instead")]
     Superseded,
+    #[error("client never answered, and others were waiting")]
+    Crowded,
     #[error("server is stopping")]
     Stopping,
     #[error("no socket for the transfer: {0}")]
