@@ -54,7 +54,7 @@ impl Kit {
         Self::on(Listen { address, device: Some("lo".into()) }, open, Options::default())
     }
 
-    fn on(listen: Listen, open: Open, options: Options) -> Self {
+    pub fn on(listen: Listen, open: Open, options: Options) -> Self {
         let runtime = Runtime::new().unwrap();
         let events = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let heard = Arc::clone(&events);
@@ -173,6 +173,18 @@ impl Client {
     /// Asks for `boot/f` and returns the first answer.
     pub fn begin(&mut self, options: &[(&str, &str)]) -> Got {
         self.ask("boot/f", "octet", options);
+        self.receive()
+    }
+
+    /// Asks again and again, as a ROM does; the first answer.
+    pub fn ask_until_answered(&mut self, name: &str) -> Got {
+        self.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let answered = |client: &mut Self| {
+            client.ask(name, "octet", &[]);
+            client.socket.peek_from(&mut [0; 4]).is_ok()
+        };
+        assert!((0..300).any(|_| answered(self)), "never answered");
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         self.receive()
     }
 

@@ -1,14 +1,14 @@
 //! What the TFTP service owes to many clients, to hostile ones and to its host.
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use firstlight::tftp::transfer::Reason;
-use firstlight::tftp::{OpenError, Options, What};
+use firstlight::tftp::{Listen, OpenError, Options, What, bind};
 
-use crate::tftp_kit::{CALM, Got, Kit, files, octets};
+use crate::tftp_kit::{CALM, Client, Got, Kit, files, octets};
 
 #[test]
 fn names_that_leave_the_tree_never_reach_the_files() {
@@ -111,22 +111,32 @@ fn a_file_that_cannot_be_opened_harms_only_its_reader() {
 fn beyond_the_limit_clients_wait_and_are_served_when_a_place_is_free() {
     let options = Options { most_per_client: 1, ..Options::default() };
     let kit = Kit::new(files(&[("boot/f", octets(9))]), options);
-    let mut first = kit.client();
-    first.begin(&[CALM]);
+    let mut first = kit.begun(&[]);
+    assert_eq!(first.receive().block(), 1);
     let mut second = kit.client();
     second.ask("boot/f", "octet", &[]);
-    first.ack(0);
-    assert_eq!(first.receive().block(), 1);
+    // The server takes requests in turn: the one before has been dropped.
+    let mut other = kit.client();
+    other.ask("boot/f", "mail", &[]);
+    assert_eq!(other.receive().error(), 4);
     assert!(!second.waiting());
     first.ack(1);
     kit.until(|event| matches!(event.what, What::Finished { .. }));
-    // As a ROM does: it asks until it is answered.
-    second.socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let answered = (0..200).any(|_| {
-        second.ask("boot/f", "octet", &[]);
-        second.socket.recv_from(&mut [0; 600]).is_ok()
-    });
-    assert!(answered);
+    assert_eq!(second.ask_until_answered("boot/f"), Got::Data(1, octets(9)));
+}
+
+#[test]
+fn requests_that_nobody_stands_behind_do_not_keep_a_blade_out() {
+    let options = Options { most_transfers: 4, ..Options::default() };
+    let kit = Kit::new(files(&[("boot/f", octets(5000))]), options);
+    let mut silent = [(); 4].map(|()| kit.client());
+    for client in &mut silent {
+        assert!(matches!(client.begin(&[CALM]), Got::Oack(_)));
+    }
+    assert_eq!(kit.fetch(&[]), octets(5000));
+    let oldest = silent[0].socket.local_addr().unwrap();
+    let crowded = What::Failed { reason: Reason::Crowded, bytes: 0 };
+    kit.until(|event| event.client == oldest && event.what == crowded);
 }
 
 #[test]
@@ -215,13 +225,28 @@ fn on_shutdown_clients_are_told_and_every_task_ends() {
 }
 
 #[test]
+fn a_client_with_ipv6_is_served_the_same() {
+    let Ok(socket) = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) else {
+        return eprintln!("no IPv6 on this host's loopback");
+    };
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let listen = Listen { address, device: None };
+    let kit = Kit::on(listen, files(&[("boot/f", octets(5000))]), Options::default());
+    let mut client = Client { socket, server: kit.address, transfer: None };
+    client.ask("nothing", "octet", &[]);
+    assert_eq!(client.receive().error(), 1);
+    let options = [("windowsize", "4"), ("blksize", "1024")];
+    assert_eq!(client.fetch("boot/f", &options, |_| false), octets(5000));
+}
+
+#[test]
 fn a_port_that_is_taken_is_an_error_that_names_it() {
     let kit = Kit::with_file(1);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listen = |address: SocketAddr, device: Option<&str>| {
-        let listen = [firstlight::tftp::Listen { address, device: device.map(str::to_owned) }];
+        let listen = [Listen { address, device: device.map(str::to_owned) }];
         let opened = files(&[]);
-        let bound = firstlight::tftp::bind(&listen, opened, Arc::new(|_| ()), Options::default());
+        let bound = bind(&listen, opened, Arc::new(|_| ()), Options::default());
         runtime.block_on(bound).err().expect("cannot be bound").to_string()
     };
     assert!(listen(kit.address, None).contains(&kit.address.to_string()));

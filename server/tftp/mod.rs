@@ -212,7 +212,9 @@ impl Shared {
         // RFC 1123 §4.2.3.5: a request to a broadcast address is ignored.
         let Some(local) = from.local else { return };
         if packet.len() > LONGEST_REQUEST || client.port() == 0 {
-            return self.log.warn(format_args!("TFTP: packet of {client} dropped: too long"));
+            return self
+                .log
+                .warn(format_args!("TFTP: packet of {client} dropped: no such request"));
         }
         match wire::parse(packet) {
             Ok(Inbound::Read(request)) => self.admit(listener, request, client, local),

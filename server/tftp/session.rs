@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::socket::{Listener, Peer};
-use super::table::{AGAIN, STOP, SUPERSEDED, Seat};
+use super::table::{AGAIN, CROWDED, STOP, SUPERSEDED, Seat};
 use super::transfer::{Ending, Grant, Reason, Transfer};
 use super::wire::{self, Code, ReadRequest};
 use super::{Event, OpenError, Request, Shared, What};
@@ -82,7 +82,7 @@ impl Session {
         let open = Arc::clone(&self.shared.open);
         let mut opened = tokio::task::spawn_blocking(move || open(&request));
         loop {
-            if self.seat.signal.is(STOP | SUPERSEDED) {
+            if self.seat.signal.is(STOP | SUPERSEDED | CROWDED) {
                 return Err(None);
             }
             tokio::select! {
@@ -162,7 +162,9 @@ impl Session {
             let _ = peer.send(&mut vec![super::transfer::Datagram::Control(packet)]).await;
             return Some(Ending::Failed(Reason::Stopping));
         }
-        self.seat.signal.is(SUPERSEDED).then_some(Ending::Failed(Reason::Superseded))
+        let reasons = [(SUPERSEDED, Reason::Superseded), (CROWDED, Reason::Crowded)];
+        let told = reasons.into_iter().find(|(flag, _)| self.seat.signal.is(*flag));
+        told.map(|(_, reason)| Ending::Failed(reason))
     }
 
     fn tell(&self, what: What) {
@@ -191,6 +193,7 @@ impl Desk<'_> {
             }
             return;
         }
+        self.session.seat.signal.prove();
         let now = Instant::now();
         let before = transfer.acknowledged();
         transfer.on_packet(now, &packet);

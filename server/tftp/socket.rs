@@ -24,6 +24,8 @@ use super::wire;
 const GSO_SEGMENTS: usize = 64;
 /// The longest UDP payload over IPv4.
 const GSO_OCTETS: usize = 65_507;
+/// Octets of requests the kernel keeps for us; each counts for about 1 KiB.
+const REQUESTS: usize = 4 << 20;
 /// A full send buffer empties within this, or the packet counts as lost.
 const SEND_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -67,6 +69,11 @@ impl Listener {
             SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true),
         };
         want_pktinfo.map_err(|errno| told(errno.into()))?;
+        // A rack that is switched on asks at once. Root gets all of it, others
+        // what the system allows; with less, blades ask twice.
+        if setsockopt(&socket, sockopt::RcvBufForce, &REQUESTS).is_err() {
+            let _ = setsockopt(&socket, sockopt::RcvBuf, &REQUESTS);
+        }
         let address = socket.local_addr().map_err(told)?;
         Ok(Self { socket, device: listen.device.clone(), address })
     }

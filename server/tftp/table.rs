@@ -15,6 +15,10 @@ pub const AGAIN: u8 = 1;
 pub const SUPERSEDED: u8 = 2;
 /// The server stops.
 pub const STOP: u8 = 4;
+/// Others need the place, and the client never answered.
+pub const CROWDED: u8 = 8;
+/// The client has answered: its address is not forged.
+const PROVEN: u8 = 16;
 
 /// What a running session is told from outside.
 #[derive(Debug, Default)]
@@ -36,6 +40,11 @@ impl Signal {
     /// Returns once a flag may have been raised.
     pub async fn changed(&self) {
         self.notify.notified().await;
+    }
+
+    /// The client has answered: nobody else may push it out any more.
+    pub fn prove(&self) {
+        self.flags.fetch_or(PROVEN, Ordering::AcqRel);
     }
 
     fn raise(&self, flag: u8) {
@@ -69,7 +78,7 @@ pub struct Table {
 #[derive(Default)]
 struct Inner {
     entries: HashMap<SocketAddr, Entry>,
-    /// Sessions that were superseded and have not left yet still hold a socket.
+    /// Sessions that lost their entry and have not left yet; they hold a socket.
     leaving: usize,
     last_number: u64,
     stopping: bool,
@@ -98,11 +107,8 @@ impl Table {
             entry.signal.raise(AGAIN);
             return Admission::Running;
         }
-        let of_client = || inner.entries.keys().filter(|key| key.ip() == client.ip()).count();
-        let replaced = usize::from(running.is_some());
-        if inner.entries.len() + inner.leaving >= self.most
-            || of_client() - replaced >= self.most_per_client
-        {
+        let taken = running.is_some();
+        if inner.leaving >= self.most || !(taken || self.make_room(&mut inner, client.ip())) {
             return Admission::Full;
         }
         inner.last_number += 1;
@@ -120,6 +126,30 @@ impl Table {
             inner.leaving += 1;
         }
         Admission::Granted(seat)
+    }
+
+    /// Whether one more fits. Where it does not, the oldest session gives way
+    /// whose client never answered: forged requests must not keep blades out.
+    fn make_room(&self, inner: &mut Inner, client: IpAddr) -> bool {
+        let of_client = inner.entries.keys().filter(|key| key.ip() == client).count();
+        let only = if of_client >= self.most_per_client {
+            Some(client)
+        } else if inner.entries.len() >= self.most {
+            None
+        } else {
+            return true;
+        };
+        let silent = inner.entries.iter().filter(|(key, entry)| {
+            only.is_none_or(|only| key.ip() == only) && !entry.signal.is(PROVEN)
+        });
+        let Some(oldest) = silent.min_by_key(|(_, entry)| entry.number).map(|(key, _)| *key) else {
+            return false;
+        };
+        if let Some(entry) = inner.entries.remove(&oldest) {
+            entry.signal.raise(CROWDED);
+            inner.leaving += 1;
+        }
+        true
     }
 
     /// Gives the place back, unless the same request has come again since the
@@ -193,21 +223,30 @@ mod tests {
 
     #[test]
     fn transfers_are_limited_in_total_and_per_client() {
-        let table = Table::new(2, 9);
-        let first = seat(admit(&table, 1, "a"));
-        seat(admit(&table, 2, "a"));
-        assert!(matches!(admit(&table, 3, "a"), Admission::Full));
-        assert!(table.leave(SocketAddr::new(LOCAL, 1), &first));
-        seat(admit(&table, 3, "a"));
-
-        let table = Table::new(9, 1);
-        seat(admit(&table, 1, "a"));
-        assert!(matches!(admit(&table, 2, "a"), Admission::Full));
+        for (most, most_per_client) in [(2, 9), (9, 2)] {
+            let table = Table::new(most, most_per_client);
+            let first = seat(admit(&table, 1, "a"));
+            first.signal.prove();
+            seat(admit(&table, 2, "a")).signal.prove();
+            assert!(matches!(admit(&table, 3, "a"), Admission::Full));
+            assert!(table.leave(SocketAddr::new(LOCAL, 1), &first));
+            seat(admit(&table, 3, "a"));
+        }
     }
 
     #[test]
-    fn superseded_sessions_count_until_they_have_left() {
-        let table = Table::new(2, 9);
+    fn of_a_full_table_the_oldest_that_never_answered_gives_way() {
+        let table = Table::new(3, 9);
+        let seats = [1, 2, 3].map(|port| seat(admit(&table, port, "a")));
+        seats[0].signal.prove();
+        seat(admit(&table, 4, "a"));
+        assert_eq!([true, false, false], [1, 0, 2].map(|at: usize| seats[at].signal.is(CROWDED)));
+        assert!(table.leave(SocketAddr::new(LOCAL, 2), &seats[1]));
+    }
+
+    #[test]
+    fn sessions_that_lost_their_place_are_limited_too() {
+        let table = Table::new(1, 9);
         let first = seat(admit(&table, 1, "a"));
         seat(admit(&table, 1, "b"));
         assert!(matches!(admit(&table, 1, "c"), Admission::Full));

@@ -86,6 +86,8 @@ pub enum Reason {
     ClientError { code: u16, text: String },
     #[error("client asked for something else instead")]
     Superseded,
+    #[error("client never answered, and others were waiting")]
+    Crowded,
     #[error("server is stopping")]
     Stopping,
     #[error("no socket for the transfer: {0}")]
@@ -102,6 +104,9 @@ pub struct Transfer {
     /// Number of the first block in `flight`, from 1, not wrapped.
     base: u64,
     flight: VecDeque<Bytes>,
+    /// The last block sent at all, and the last one sent more than once.
+    sent_up_to: u64,
+    repeated_up_to: u64,
     acknowledged: u64,
     patience: Patience,
     outbox: Vec<Datagram>,
@@ -117,6 +122,8 @@ impl Transfer {
             negotiating: grant.oack != Acknowledged::default(),
             base: 1,
             flight: VecDeque::new(),
+            sent_up_to: 0,
+            repeated_up_to: 0,
             acknowledged: 0,
             patience: Patience::new(now, grant.oack.timeout),
             outbox: Vec::new(),
@@ -209,9 +216,23 @@ impl Transfer {
         }
         if whole {
             self.advance(now);
+        } else {
+            self.on_hole(now, covered > 0);
+        }
+    }
+
+    /// An ACK inside the window: RFC 7440 §4 takes it for a hole behind it.
+    fn on_hole(&mut self, now: Instant, progress: bool) {
+        if progress && self.base - 1 <= self.repeated_up_to {
+            // Or the client repeats its ACK because it saw a block twice (EDK2
+            // does) and waits for a whole window behind it: completing that
+            // brings both back into step, a copy of it would do so never.
+            self.refill();
+            self.patience.on_repeated(now);
+            self.patience.on_hint();
+            self.send_from(self.sent_up_to + 1);
         } else if self.patience.round_trip_passed(now) && !self.patience.exhausted(now) {
-            // RFC 7440 §4: a hole behind `block`; go on from there at once.
-            if covered > 0 {
+            if progress {
                 self.patience.on_repeated(now);
             } else {
                 self.patience.on_resent(now);
@@ -264,14 +285,22 @@ impl Transfer {
             self.outbox.push(Datagram::Control(wire::oack(&self.grant.oack)));
             return;
         }
-        let numbers = self.base..;
+        self.repeated_up_to = self.sent_up_to;
+        self.send_from(self.base);
+    }
+
+    fn send_from(&mut self, first: u64) {
+        let skipped = usize::try_from(first - self.base).unwrap_or(usize::MAX);
         let data = |(number, payload): (u64, &Bytes)| Datagram::Data {
             block: number as u16,
             payload: payload.clone(),
         };
-        self.outbox.extend(numbers.zip(&self.flight).map(data));
+        self.outbox.extend((first..).zip(self.flight.iter().skip(skipped)).map(data));
+        self.sent_up_to = self.sent_up_to.max(self.base + self.flight.len() as u64 - 1);
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;
