@@ -131,6 +131,8 @@ pub enum Kind {
     HostnamePattern,
     /// An IPv4 network without host bits.
     Cidr,
+    /// One line of any text.
+    Text,
 }
 
 impl Kind {
@@ -142,6 +144,7 @@ impl Kind {
             Kind::Choice => "choice",
             Kind::HostnamePattern => "hostname-pattern",
             Kind::Cidr => "cidr",
+            Kind::Text => "text",
         }
     }
 }
