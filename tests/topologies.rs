@@ -71,10 +71,16 @@ fn boot() -> Boot {
     }
 }
 
-/// Every blade of a cluster of every available menu entry, on both systems.
+/// Every blade of a cluster of every menu entry, on both systems.
 fn every_document() -> Vec<Document> {
     let clusters = [Os::Debian, Os::Flatcar].into_iter().flat_map(|os| {
-        [cluster("simple", os, &[11]), cluster("small-cluster", os, &[21, 22, 23, 24])]
+        let mut develop = cluster("develop", os, &[]);
+        develop.members = vec![node("develop-etcd", 31), node("develop-worker", 32)];
+        let mut production = cluster("production", os, &[]);
+        production.members = (41..44).map(|nn| node("production-central", nn)).collect();
+        production.members.push(node("production-worker", 70));
+        let small = cluster("small-cluster", os, &[21, 22, 23, 24]);
+        [cluster("simple", os, &[11]), small, develop, production]
     });
     let catalogue = shipped();
     let of_cluster = |spec: ClusterSpec| -> Vec<Document> {

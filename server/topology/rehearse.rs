@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
 
-use super::{Catalogue, ClusterSpec, Kind, Member, Net, Os, Parameter, Problem, Role, Topology};
+use super::{
+    Catalogue, ClusterSpec, EtcdRule, Kind, Member, Net, Os, Parameter, Problem, Role, Topology,
+    VoterRule,
+};
 use crate::blade::{Arch, Hostname, Mac};
 
 /// A key of the right form that nobody has the other half of.
@@ -37,15 +40,21 @@ fn sample(topology: &Topology, os: Os) -> ClusterSpec {
     let required = topology.parameters.iter().filter(|(_, parameter)| parameter.required);
     let parameters: Map<String, Value> =
         required.map(|(name, parameter)| (name.clone(), value(parameter))).collect();
-    let roles = topology.roles.iter().flat_map(|role| (0..blades(role)).map(move |_| role));
+    let roles =
+        topology.roles.iter().flat_map(|role| (0..blades(topology, role)).map(move |_| role));
     let members = roles.zip(1u8..=250).map(|(role, n)| member(role, n)).collect();
     let name = "sample".parse::<Hostname>().unwrap_or_else(|_| unreachable!("a legal name"));
     ClusterSpec { name, topology: topology.id.clone(), parameters, os, members }
 }
 
-/// One above the least where that may be, so that a cluster has clients beside its voters.
-fn blades(role: &Role) -> u16 {
-    let wanted = if role.count.min > 1 { role.count.min + 1 } else { 1 };
+/// The fewest that may be; one more where that makes a client beside the voters.
+fn blades(topology: &Topology, role: &Role) -> u16 {
+    let rule = topology.etcd.as_ref().filter(|rule| rule.role == role.id);
+    let wanted = match rule {
+        Some(EtcdRule { voters: VoterRule::All, min, .. }) => role.count.min.max(u16::from(*min)),
+        Some(_) => role.count.min.saturating_add(1),
+        None => role.count.min.max(1),
+    };
     wanted.min(role.count.max.unwrap_or(wanted)).min(32)
 }
 

@@ -44,8 +44,8 @@ fn stage_one_is_a_cloud_config_that_starts_setup_from_ram() {
     assert_eq!(file["permissions"], "0755");
     let script = file["content"].as_str().unwrap();
     assert!(script.ends_with(SETUP_SH));
-    let url = "FL_PXE_URL='http://10.12.1.55/config/small-cluster/pxe.sh?attempt=01890a5d";
-    assert!(script.contains(url), "{script}");
+    assert!(script.contains("FL_PXE_URL='http://10.12.1.55/config/small-cluster/pxe.sh'\n"));
+    assert!(script.contains(&format!("FL_TOKEN='{}'\n", boot().token)));
     let unit = &read["coreos"]["units"][0];
     assert_eq!((&unit["name"], &unit["command"]), (&"setup.service".into(), &"start".into()));
     assert!(unit["content"].as_str().unwrap().contains("ExecStart=/bin/sh /run/firstlight/setup"));

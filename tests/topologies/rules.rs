@@ -3,7 +3,7 @@ use firstlight::topology::{ClusterSpec, Os, ReadyWhen};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{KEY, cluster, name, shipped};
+use super::{KEY, cluster, name, node, render, shipped};
 
 fn codes(spec: &ClusterSpec) -> Vec<&'static str> {
     shipped().check(spec).into_iter().map(|problem| problem.code).collect()
@@ -143,4 +143,54 @@ fn addresses_must_make_sense_before_anything_is_powered_on() {
     let mut twins = small(3, json!({}));
     twins.members[0].net.ip = twins.members[1].net.ip;
     assert!(codes(&twins).contains(&"E_NET_DUP"));
+}
+
+/// A cluster of a topology with several roles.
+fn mixed(topology: &str, roles: &[(&str, u8)], parameters: Value) -> ClusterSpec {
+    let mut spec = cluster(topology, Os::Debian, &[]);
+    let all = roles.iter().flat_map(|(role, count)| (0..*count).map(move |_| *role));
+    spec.members = all.zip(11..).map(|(role, nn)| node(role, nn)).collect();
+    spec.parameters.extend(parameters.as_object().unwrap().clone());
+    spec
+}
+
+#[test]
+fn a_development_cluster_has_one_etcd_and_at_least_one_worker_c05() {
+    let develop = |roles: &[(&str, u8)]| shipped().check(&mixed("develop", roles, json!({})));
+    assert_eq!(develop(&[("develop-etcd", 1), ("develop-worker", 2)]), []);
+    let alone = develop(&[("develop-worker", 1)]);
+    assert_eq!(alone.len(), 1, "{alone:?}");
+    assert_eq!(alone[0].code, "E_ROLE_MISSING");
+    assert!(alone[0].message.contains("develop-etcd"), "{}", alone[0]);
+    let two = develop(&[("develop-etcd", 2), ("develop-worker", 1)]);
+    assert_eq!(two.iter().map(|p| p.code).collect::<Vec<_>>(), ["E_ROLE_COUNT"]);
+}
+
+#[rstest]
+#[case(1, json!({}), &["E_QUORUM_MIN"])]
+#[case(1, json!({ "allow_single": true }), &[])]
+#[case(2, json!({}), &["E_QUORUM_EVEN"])]
+#[case(2, json!({ "allow_single": true }), &["E_QUORUM_EVEN"])]
+#[case(3, json!({}), &[])]
+#[case(4, json!({}), &["E_QUORUM_EVEN"])]
+#[case(5, json!({}), &[])]
+#[case(7, json!({}), &["E_ROLE_COUNT"])]
+fn central_services_are_three_or_five_c06(
+    #[case] central: u8,
+    #[case] parameters: Value,
+    #[case] expected: &[&str],
+) {
+    let roles = [("production-central", central), ("production-worker", 2)];
+    assert_eq!(codes(&mixed("production", &roles, parameters)), expected);
+}
+
+#[test]
+fn a_production_worker_knows_all_three_centrals_c07() {
+    let roles = [("production-worker", 1), ("production-central", 3)];
+    let document = render(&mixed("production", &roles, json!({})), "n11");
+    assert_eq!(document.hostname, name("worker-10-12-1-11"));
+    let profile = document.files.iter().find(|f| f.path == "/etc/profile.d/etcdctl.sh").unwrap();
+    let three = "http://10.12.1.12:2379,http://10.12.1.13:2379,http://10.12.1.14:2379";
+    assert_eq!(profile.content, format!("export ETCDCTL_ENDPOINTS={three}\n"));
+    assert!(!document.units.iter().any(|unit| unit.name.contains("etcd")));
 }
