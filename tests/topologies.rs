@@ -1,14 +1,34 @@
-//! Topologies: from a cluster as asked for to documents that the real readers accept.
+//! Topologies: from a cluster as asked for to documents that their real readers accept.
+mod boot;
+mod documents;
+mod etcd;
+mod files;
+mod judges;
+mod rules;
+mod strings;
+
 use std::net::Ipv4Addr;
 
 use firstlight::{
     blade::{Arch, AttemptId, Hostname, Mac},
-    topology::{Boot, Catalogue, ClusterSpec, Member, Net, Os, embedded},
+    topology::{Boot, Catalogue, ClusterSpec, Document, Member, Net, Os, embedded},
 };
 use serde_json::json;
 
-/// Fixture F of the cases: node nNN is 52:54:00:00:00:NN at 10.12.1.NN.
-pub fn member(role: &str, nn: u8) -> Member {
+const KEY: &str = "ssh-ed25519 \
+    AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f ops@example";
+
+fn shipped() -> Catalogue {
+    Catalogue::from_sources(embedded())
+        .unwrap_or_else(|problems| panic!("shipped topologies are broken: {problems:#?}"))
+}
+
+fn name(text: &str) -> Hostname {
+    text.parse().unwrap()
+}
+
+/// Node nNN of the cases: 52:54:00:00:00:NN at 10.12.1.NN.
+fn node(role: &str, nn: u8) -> Member {
     Member {
         blade: name(&format!("n{nn}")),
         role: role.into(),
@@ -24,44 +44,48 @@ pub fn member(role: &str, nn: u8) -> Member {
         },
     }
 }
-pub fn name(text: &str) -> Hostname {
-    text.parse().unwrap()
-}
-const KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f ops@example";
-pub fn spec(topology: &str, os: Os, nodes: &[u8]) -> ClusterSpec {
+
+/// A cluster of a topology with one role, which has the topology's name.
+fn cluster(topology: &str, os: Os, nodes: &[u8]) -> ClusterSpec {
     ClusterSpec {
         name: name("c1"),
         topology: topology.into(),
-        parameters: json!({"ssh_keys": [KEY]}).as_object().unwrap().clone(),
+        parameters: json!({ "ssh_keys": [KEY] }).as_object().unwrap().clone(),
         os,
-        members: nodes.iter().map(|nn| member(topology, *nn)).collect(),
+        members: nodes.iter().map(|nn| node(topology, *nn)).collect(),
     }
 }
 
-#[test]
-fn smoke() {
-    let catalogue = Catalogue::from_sources(embedded()).unwrap_or_else(|p| panic!("{p:#?}"));
-    for os in [Os::Debian, Os::Flatcar] {
-        let spec = spec("small-cluster", os, &[21, 22, 23, 24]);
-        assert_eq!(catalogue.check(&spec), []);
-        let d = catalogue.render(&spec, &name("n21")).unwrap_or_else(|p| panic!("{p}"));
-        let ci = d.cloud_init(None);
-        println!(
-            "{}\n{}\n{}\n{}\n{}",
-            ci.user_data,
-            ci.meta_data,
-            ci.network_config,
-            d.coreos(None),
-            d.ignition(None)
-        );
-        println!("{:#?}", catalogue.probe(&spec));
-    }
-    let _ = Boot {
-        url: String::new(),
-        attempt: AttemptId(uuid::Uuid::nil()),
+fn render(spec: &ClusterSpec, blade: &str) -> Document {
+    shipped().render(spec, &name(blade)).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+/// The first attempt at a blade.
+fn boot() -> Boot {
+    Boot {
+        url: "http://10.12.1.55".into(),
+        attempt: "01890a5d-ac96-774b-bcce-b302099a8057".parse::<AttemptId>().unwrap(),
         number: 1,
-        token: String::new(),
-        menu: String::new(),
+        token: "q83vEjRWeJASNFZ4kBI0VniQ".into(),
+        menu: "small-cluster".into(),
+    }
+}
+
+/// Every blade of a cluster of every menu entry, on both systems.
+fn every_document() -> Vec<Document> {
+    let clusters = [Os::Debian, Os::Flatcar].into_iter().flat_map(|os| {
+        let mut develop = cluster("develop", os, &[]);
+        develop.members = vec![node("develop-etcd", 31), node("develop-worker", 32)];
+        let mut production = cluster("production", os, &[]);
+        production.members = (41..44).map(|nn| node("production-central", nn)).collect();
+        production.members.push(node("production-worker", 70));
+        let small = cluster("small-cluster", os, &[21, 22, 23, 24]);
+        [cluster("simple", os, &[11]), small, develop, production]
+    });
+    let catalogue = shipped();
+    let of_cluster = |spec: ClusterSpec| -> Vec<Document> {
+        let blades = spec.members.iter().map(|member| &member.blade);
+        blades.map(|blade| catalogue.render(&spec, blade).unwrap()).collect()
     };
+    clusters.flat_map(of_cluster).collect()
 }

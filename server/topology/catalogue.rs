@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ClusterSpec, Document, ProbePlan, Problem, Topology, check,
     neutral::{Neutral, Source},
+    rehearse,
 };
 use crate::blade::Hostname;
 
@@ -52,11 +53,11 @@ impl Catalogue {
         }
         problems.extend(include_faults(&documents));
         let entries = entries(&topologies, &mut problems);
+        let catalogue = Catalogue { files, topologies, documents, entries };
         if problems.is_empty() {
-            Ok(Catalogue { files, topologies, documents, entries })
-        } else {
-            Err(problems)
+            problems = rehearse::faults(&catalogue);
         }
+        if problems.is_empty() { Ok(catalogue) } else { Err(problems) }
     }
 
     /// The menu, in its order.

@@ -181,10 +181,17 @@ fn name_nodes(layout: &mut Layout<'_>) -> Vec<Problem> {
 /// changes nothing.
 fn choose_voters(layout: &mut Layout<'_>) -> Option<Problem> {
     let rule = layout.topology.etcd.as_ref()?;
-    let asked = layout.parameters.get("etcd_voters").and_then(|value| value.as_i64());
+    let parameter = |name: &str| layout.parameters.get(name);
+    let asked = parameter("etcd_voters").and_then(|value| value.as_i64());
+    let single = rule.single.as_deref().and_then(parameter).and_then(|value| value.as_bool());
     let mut able: Vec<&mut Node<'_>> =
         layout.nodes.iter_mut().filter(|node| node.role.id == rule.role).collect();
-    match quorum::voters(rule, able.len(), asked) {
+    let role = layout.topology.role(&rule.role)?;
+    // A count that the role refuses anyway is one fault, not two.
+    if asked.is_none() && count_fault(layout.topology, role, able.len()).is_some() {
+        return None;
+    }
+    match quorum::voters(rule, able.len(), asked, single == Some(true)) {
         Ok(voters) => {
             able.sort_by_key(|node| node.member.net.ip);
             able.into_iter().take(voters).for_each(|node| node.voter = true);

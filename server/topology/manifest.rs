@@ -80,6 +80,12 @@ pub struct EtcdRule {
     /// The role whose blades may vote.
     pub role: String,
     pub voters: VoterRule,
+    /// Least voters, where all vote.
+    #[serde(default = "one")]
+    pub min: u8,
+    /// A boolean parameter that lets one voter do where `min` asks for more.
+    #[serde(default)]
+    pub single: Option<String>,
     /// Most voters unless the parameter `etcd_voters` asks for another number.
     #[serde(default = "five")]
     pub default_max: u8,
@@ -131,6 +137,8 @@ pub enum Kind {
     HostnamePattern,
     /// An IPv4 network without host bits.
     Cidr,
+    /// One line of any text.
+    Text,
 }
 
 impl Kind {
@@ -142,12 +150,17 @@ impl Kind {
             Kind::Choice => "choice",
             Kind::HostnamePattern => "hostname-pattern",
             Kind::Cidr => "cidr",
+            Kind::Text => "text",
         }
     }
 }
 
 fn yes() -> bool {
     true
+}
+
+fn one() -> u8 {
+    1
 }
 
 fn five() -> u8 {

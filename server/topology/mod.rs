@@ -26,6 +26,7 @@ mod parameters;
 mod probe;
 mod problem;
 mod quorum;
+mod rehearse;
 mod spec;
 mod ssh_key;
 mod stages;

@@ -86,6 +86,8 @@ impl Parameter {
                 }
                 Err(_) => wrong("a network like 10.244.0.0/16"),
             },
+            (Kind::Text, Value::String(text)) if !text.chars().any(char::is_control) => Vec::new(),
+            (Kind::Text, _) => wrong("a text of one line"),
             (Kind::Cidr, _) => wrong("a network like \"10.244.0.0/16\""),
         }
     }

@@ -2,11 +2,16 @@
 
 use super::{EtcdRule, Problem, VoterRule};
 
-/// Voters among `blades` members, or why the number asked for cannot be.
+/// Voters among `blades` members, or why their number or the one asked for cannot be.
 ///
 /// Odd only: an even cluster survives no more failures than the odd one below it and is easier
 /// to split. More than seven vote too slowly (etcd FAQ, "maximum cluster size").
-pub(super) fn voters(rule: &EtcdRule, blades: usize, asked: Option<i64>) -> Result<usize, Problem> {
+pub(super) fn voters(
+    rule: &EtcdRule,
+    blades: usize,
+    asked: Option<i64>,
+    allow_single: bool,
+) -> Result<usize, Problem> {
     let most = usize::from(rule.max);
     let fault = |code, message: String| Err(Problem::new(code, "etcd_voters", message));
     if let Some(asked) = asked {
@@ -35,8 +40,19 @@ pub(super) fn voters(rule: &EtcdRule, blades: usize, asked: Option<i64>) -> Resu
             "E_QUORUM_EVEN",
             format!("{blades} blades would all vote, an even number: use {}", blades - 1),
         ),
+        VoterRule::All if blades < usize::from(rule.min) && !(allow_single && blades == 1) => {
+            fault("E_QUORUM_MIN", too_few(rule, blades))
+        }
         VoterRule::All => Ok(blades),
     }
+}
+
+fn too_few(rule: &EtcdRule, blades: usize) -> String {
+    let hint = match &rule.single {
+        Some(parameter) => format!("; {parameter} = true takes 1, which survives no failure"),
+        None => String::new(),
+    };
+    format!("{blades} voters: at least {} are needed{hint}", rule.min)
 }
 
 fn largest_odd(n: usize) -> usize {
@@ -49,8 +65,14 @@ mod tests {
 
     use super::*;
 
-    const SMALL: EtcdRule =
-        EtcdRule { role: String::new(), voters: VoterRule::LargestOdd, default_max: 5, max: 7 };
+    const SMALL: EtcdRule = EtcdRule {
+        role: String::new(),
+        voters: VoterRule::LargestOdd,
+        min: 1,
+        single: None,
+        default_max: 5,
+        max: 7,
+    };
 
     #[rstest]
     #[case(3, None, Ok(3))]
@@ -68,6 +90,6 @@ mod tests {
         #[case] asked: Option<i64>,
         #[case] wanted: Result<usize, &str>,
     ) {
-        assert_eq!(voters(&SMALL, blades, asked).map_err(|problem| problem.code), wanted);
+        assert_eq!(voters(&SMALL, blades, asked, false).map_err(|problem| problem.code), wanted);
     }
 }

@@ -46,14 +46,13 @@ impl Wipe {
 }
 
 /// Stage one: `#cloud-config` and JSON. Writes `setup.sh` into RAM and starts it as
-/// `setup.service`, the way the ancestor did; `setup.sh` fetches `FL_PXE_URL` and runs it.
+/// `setup.service`, the way the ancestor did; `setup.sh` fetches `FL_PXE_URL`, showing `FL_TOKEN`,
+/// and runs it.
 pub fn pxe_yml(boot: &Boot, hostname: &Hostname, ssh_keys: &[String], setup_sh: &str) -> String {
-    let pxe_url = format!(
-        "{}/config/{}/pxe.sh?attempt={}&token={}",
-        boot.url, boot.menu, boot.attempt, boot.token
-    );
-    let variables =
-        [("FL_PXE_URL", pxe_url), ("FL_URL", boot.url.clone()), ("FL_TOKEN", boot.token.clone())];
+    let variables = [
+        ("FL_PXE_URL", format!("{}/config/{}/pxe.sh", boot.url, boot.menu)),
+        ("FL_TOKEN", boot.token.clone()),
+    ];
     let script = format!("#!/bin/sh\n{}{setup_sh}", sh_header(&variables));
     let unit = "[Unit]\nDescription=Install this blade\n\n\
         [Service]\nType=oneshot\nExecStart=/bin/sh /run/firstlight/setup.sh\n";

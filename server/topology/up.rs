@@ -96,19 +96,22 @@ pub(super) fn unit() -> Unit {
 
 /// A systemctl call for each unit, none of which can stop the others or the boot.
 pub(super) fn units_sh<'a>(units: impl Iterator<Item = &'a Unit> + Clone) -> String {
-    let mut lines = vec![
-        "#!/bin/sh".to_owned(),
-        "# Puts units written by cloud-init to work, without waiting for them.".to_owned(),
-        "systemctl daemon-reload".to_owned(),
-    ];
-    for unit in units.clone().filter(|unit| unit.enabled) {
-        lines.push(format!("systemctl enable {}", quote(&unit.name)));
+    let mut text = UNITS_SH_HEAD.to_owned();
+    for (unit, command) in units.clone().filter_map(|unit| Some((unit, unit.command?))) {
+        text += &format!("systemctl --no-block {command} {}\n", quote(&unit.name));
     }
-    for unit in units {
-        if let Some(command) = unit.command {
-            lines.push(format!("systemctl --no-block {command} {}", quote(&unit.name)));
-        }
+    for unit in units.filter(|unit| unit.enabled) {
+        text += &format!("systemctl --no-reload enable {}\n", quote(&unit.name));
     }
-    lines.push("exit 0\n".to_owned());
-    lines.join("\n")
+    text + "mkdir -p /run/firstlight && : >/run/firstlight/units-done\n"
 }
+
+/// Debian's etcd has a SysV script too; keeping that in step costs seconds of Perl and nothing
+/// reads it.
+const UNITS_SH_HEAD: &str = "\
+#!/bin/sh
+# Puts units written by cloud-init to work, without waiting for them; once per boot.
+if [ -e /run/firstlight/units-done ]; then exit 0; fi
+export SYSTEMCTL_SKIP_SYSV=1
+systemctl daemon-reload
+";
