@@ -357,7 +357,7 @@ async fn take_report(write: &mut Write, report: Report) -> Result<ReportAnswer> 
     if let Some(keys) = &report.host_keys {
         row.host_keys = Some(keys.join("\n"));
     }
-    move_by_report(write, &mut row, &report);
+    let failed = move_by_report(write, &mut row, &report);
     db::update_attempt(&mut write.tx, &row).await?;
     let event = NewEvent {
         phase: Some(report.phase),
@@ -369,7 +369,7 @@ async fn take_report(write: &mut Write, report: Report) -> Result<ReportAnswer> 
         ..line(write, Kind::Report, &row, told(&report))
     };
     db::append(&mut write.tx, &event, Some(report.seq)).await?;
-    if report.state == ReportState::Fail {
+    if failed {
         let reason = row.reason.clone().unwrap_or_default();
         let event =
             line(write, Kind::Attempt, &row, format!("failed in {}: {reason}", row.standing.phase));
@@ -378,7 +378,8 @@ async fn take_report(write: &mut Write, report: Report) -> Result<ReportAnswer> 
     Ok(ReportAnswer::Accepted)
 }
 
-fn move_by_report(write: &mut Write, row: &mut AttemptRow, report: &Report) {
+/// True if the attempt failed by this report; one that is ready stays ready.
+fn move_by_report(write: &mut Write, row: &mut AttemptRow, report: &Report) -> bool {
     let before = row.standing.phase;
     apply(write, row, Step::Reached(report.phase));
     if row.standing.phase != before && row.standing.phase == report.phase {
@@ -391,10 +392,12 @@ fn move_by_report(write: &mut Write, row: &mut AttemptRow, report: &Report) {
         row.bytes_done = row.bytes_done.max(as_i64(report.bytes_done));
         row.bytes_total = row.bytes_total.max(as_i64(report.bytes_total));
     }
-    if report.state == ReportState::Fail && apply(write, row, Step::Fail) {
+    let failed = report.state == ReportState::Fail && apply(write, row, Step::Fail);
+    if failed {
         let code = report.code.as_deref().map(|code| format!("{code}: ")).unwrap_or_default();
         row.reason = Some(format!("{code}{}", report.msg));
     }
+    failed
 }
 
 fn told(report: &Report) -> String {
