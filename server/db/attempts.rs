@@ -4,7 +4,7 @@ use futures_util::TryFutureExt;
 use serde::Serialize;
 use sqlx::FromRow;
 
-use super::{Result, Tx, on, parsed, sql};
+use super::{Result, Tx, clean, on, parsed, sql};
 use crate::blade::{AttemptId, Hostname, Mac, Millis, Phase, Standing};
 
 sql! {
@@ -121,11 +121,6 @@ impl Row {
     }
 }
 
-/// PostgreSQL's TEXT cannot hold NUL, which a hostile blade may send.
-fn clean(text: Option<&String>) -> Option<String> {
-    text.map(|text| text.replace('\0', "\u{fffd}").replace("\\u0000", "\\ufffd"))
-}
-
 pub async fn insert_attempt(tx: &mut Tx, row: &AttemptRow) -> Result<()> {
     on!(tx, conn => sqlx::query(INSERT_ATTEMPT)
         .bind(row.id.to_string())
@@ -136,15 +131,15 @@ pub async fn insert_attempt(tx: &mut Tx, row: &AttemptRow) -> Result<()> {
         .bind(row.r#try)
         .bind(row.standing.phase.as_str())
         .bind(row.standing.outcome.as_str())
-        .bind(clean(row.reason.as_ref()))
+        .bind(row.reason.as_deref().map(clean))
         .bind(row.started)
         .bind(row.phase_since)
         .bind(row.last_seen)
         .bind(row.ended)
         .bind(row.bytes_done)
         .bind(row.bytes_total)
-        .bind(clean(row.hello.as_ref()))
-        .bind(clean(row.host_keys.as_ref()))
+        .bind(row.hello.as_deref().map(clean))
+        .bind(row.host_keys.as_deref().map(clean))
         .execute(conn).map_ok(drop))?;
     Ok(())
 }
@@ -155,14 +150,14 @@ pub async fn update_attempt(tx: &mut Tx, row: &AttemptRow) -> Result<()> {
         .bind(row.id.to_string())
         .bind(row.standing.phase.as_str())
         .bind(row.standing.outcome.as_str())
-        .bind(clean(row.reason.as_ref()))
+        .bind(row.reason.as_deref().map(clean))
         .bind(row.phase_since)
         .bind(row.last_seen)
         .bind(row.ended)
         .bind(row.bytes_done)
         .bind(row.bytes_total)
-        .bind(clean(row.hello.as_ref()))
-        .bind(clean(row.host_keys.as_ref()))
+        .bind(row.hello.as_deref().map(clean))
+        .bind(row.host_keys.as_deref().map(clean))
         .execute(conn).map_ok(drop))?;
     Ok(())
 }
@@ -193,7 +188,7 @@ pub async fn attempts_of(tx: &mut Tx, blade: &Hostname, limit: i64) -> Result<Ve
 }
 
 pub async fn put_hold(tx: &mut Tx, blade: &Hostname, at: Millis, why: &str) -> Result<()> {
-    on!(tx, conn => sqlx::query(PUT_HOLD).bind(blade.as_str()).bind(at).bind(why).execute(conn).map_ok(drop))?;
+    on!(tx, conn => sqlx::query(PUT_HOLD).bind(blade.as_str()).bind(at).bind(clean(why)).execute(conn).map_ok(drop))?;
     Ok(())
 }
 
@@ -210,7 +205,7 @@ pub async fn holds(tx: &mut Tx) -> Result<Vec<(Hostname, String)>> {
 
 /// Records what was chosen at a blade's console.
 pub async fn put_choice(tx: &mut Tx, mac: Mac, entry: &str, at: Millis) -> Result<()> {
-    on!(tx, conn => sqlx::query(PUT_CHOICE).bind(mac.to_string()).bind(entry).bind(at).execute(conn).map_ok(drop))?;
+    on!(tx, conn => sqlx::query(PUT_CHOICE).bind(mac.to_string()).bind(clean(entry)).bind(at).execute(conn).map_ok(drop))?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use futures_util::TryFutureExt;
 use sqlx::FromRow;
 
-use super::{Result, Tx, on, parsed, parsed_option, sql};
+use super::{Result, Tx, clean, on, parsed, parsed_option, sql};
 use crate::blade::{AttemptId, Event, Hostname, NewEvent};
 
 sql! {
@@ -53,15 +53,9 @@ impl Row {
     }
 }
 
-/// PostgreSQL's TEXT cannot hold NUL, which a hostile blade may send.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
 /// Appends a line. `seq` is a blade's own number of its report.
 pub async fn append(tx: &mut Tx, event: &NewEvent, seq: Option<i64>) -> Result<()> {
-    let detail = (!event.detail.is_null())
-        .then(|| clean(&event.detail.to_string().replace("\\u0000", "\\ufffd")));
+    let detail = (!event.detail.is_null()).then(|| event.detail.to_string());
     on!(tx, conn => sqlx::query(INSERT_EVENT)
         .bind(event.at)
         .bind(event.kind.as_str())

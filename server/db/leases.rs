@@ -3,7 +3,7 @@
 use futures_util::TryFutureExt;
 use sqlx::FromRow;
 
-use super::{Result, Tx, on, parsed, sql};
+use super::{Result, Tx, clean, on, parsed, sql};
 use crate::inventory::{Lease, LeaseState};
 
 sql! {
@@ -29,7 +29,7 @@ pub async fn put_lease(tx: &mut Tx, lease: &Lease) -> Result<()> {
         LeaseState::Bound => "bound",
         LeaseState::Quarantined => "quarantined",
     };
-    let hostname = lease.hostname.as_ref().map(|name| name.replace('\0', "\u{fffd}"));
+    let hostname = lease.hostname.as_deref().map(clean);
     on!(tx, conn => sqlx::query(UPSERT_LEASE)
         .bind(lease.ip.to_string())
         .bind(lease.mac.to_string())

@@ -224,6 +224,11 @@ where
     text.map(|text| parsed(table, key, text)).transpose()
 }
 
+/// PostgreSQL's TEXT cannot hold NUL, which a hostile blade may send.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// Marks a point that `rollback_savepoint` returns to.
 pub async fn savepoint(tx: &mut Tx) -> Result<()> {
     on!(tx, conn => sqlx::query("SAVEPOINT job").execute(conn).map_ok(drop))?;

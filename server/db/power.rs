@@ -4,7 +4,7 @@ use futures_util::TryFutureExt;
 use serde::Serialize;
 use sqlx::FromRow;
 
-use super::{Result, Tx, on, sql};
+use super::{Result, Tx, clean, on, sql};
 use crate::blade::{Hostname, Millis};
 
 sql! {
@@ -45,6 +45,6 @@ pub async fn power_request(tx: &mut Tx, id: i64) -> Result<Option<PowerRequest>>
 
 /// Marks a request done with `result`: `on`, `off`, or `error: …`.
 pub async fn close_power(tx: &mut Tx, id: i64, at: Millis, result: &str) -> Result<()> {
-    on!(tx, conn => sqlx::query(CLOSE_POWER).bind(id).bind(at).bind(result).execute(conn).map_ok(drop))?;
+    on!(tx, conn => sqlx::query(CLOSE_POWER).bind(id).bind(at).bind(clean(result)).execute(conn).map_ok(drop))?;
     Ok(())
 }

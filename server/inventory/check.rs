@@ -148,6 +148,16 @@ fn taken(subnet: &Subnet, ip: Ipv4Addr) -> Option<String> {
 fn roles(document: &Document, sources: &SourceMap, problems: &mut Vec<String>) {
     let mut taken: HashMap<&str, &str> = HashMap::new();
     for cluster in &document.clusters {
+        let words = [&cluster.topology].into_iter().chain(&cluster.image);
+        for word in words.chain(cluster.roles.keys()) {
+            if word.is_empty() || word.contains(char::is_control) {
+                let at = sources.locate(cluster.name.as_str(), cluster.name.as_str());
+                problems.push(format!(
+                    "{at}cluster {}: {word:?} is no name of a topology, image or role",
+                    cluster.name
+                ));
+            }
+        }
         for (role, names) in &cluster.roles {
             for name in names {
                 let at = sources.locate(cluster.name.as_str(), name);
@@ -238,6 +248,11 @@ roles = { simple = ["b1"] }
                 "rack = \"r1\", chassis = \"c1\", slot = 1",
                 "rack = \"r7\", chassis = \"c1\", slot = 1",
                 "no rack r7",
+            ),
+            (
+                "\"simple\"",
+                "\"sim\\u0000ple\"",
+                "racks.toml:15:8: cluster dev: \"sim\\0ple\" is no name",
             ),
             ("52:54:00:00:00:02", "ff:ff:ff:ff:ff:ff", "no card's own address"),
         ] {

@@ -182,7 +182,8 @@ fn parse_size(text: &str) -> Result<Size, String> {
         _ => (plain, 0),
     };
     let number: u64 = digits.trim().parse().map_err(|_| bad())?;
-    number.checked_mul(1 << shift).map(Size).ok_or_else(bad)
+    // TOML's integers are signed: a larger one could be read, but not exported.
+    number.checked_mul(1 << shift).filter(|n| i64::try_from(*n).is_ok()).map(Size).ok_or_else(bad)
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -230,6 +231,16 @@ pub fn expand(pattern: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
+/// True if there is a `nan` or `inf` in it: JSON has none, and reads them as null.
+fn no_number(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => true,
+        serde_json::Value::Array(values) => values.iter().any(no_number),
+        serde_json::Value::Object(values) => values.values().any(no_number),
+        _ => false,
+    }
+}
+
 impl Document {
     /// Reads one file; ranges in clusters are expanded. The error has line and column and shows
     /// the place.
@@ -242,6 +253,16 @@ impl Document {
                     expanded.extend(expand(pattern)?);
                 }
                 *blades = expanded;
+            }
+            // A role without blades says nothing, and could not be told from one not written.
+            cluster.roles.retain(|_, blades| !blades.is_empty());
+            if let Some(key) =
+                cluster.parameters.iter().find_map(|(k, v)| no_number(v).then_some(k))
+            {
+                return Err(format!(
+                    "cluster {}: parameters.{key}: nan and inf are no values",
+                    cluster.name
+                ));
             }
         }
         Ok(document)
@@ -307,6 +328,20 @@ production-worker = ["r1-c1-b[04-06]"]
         for bad in ["b[1-", "b[3-1]", "b[x]", "b[0-99999]", "b[0-4000][0-4000]", "b[]"] {
             assert!(expand(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_exported_is_not_read() {
+        for (from, to, told) in [
+            ("[\"ssh-ed25519 AAAA ops\"]", "[1.0, nan]", "parameters.ssh_keys: nan and inf"),
+            ("[\"ssh-ed25519 AAAA ops\"]", "{ a = -inf }", "parameters.ssh_keys: nan and inf"),
+            ("\"10G\"", "\"16777215T\"", "is not a size"),
+        ] {
+            let error = Document::parse(&CONTRACT.replace(from, to)).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        }
+        let none = Document::parse(&CONTRACT.replace("[\"r1-c1-b01\"]", "[]")).unwrap();
+        assert!(!none.clusters[0].roles.contains_key("production-central"));
     }
 
     #[test]

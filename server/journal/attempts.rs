@@ -1,27 +1,12 @@
 //! How an attempt moves: what is seen, what a blade reports, what an operator asks.
 
-use serde_json::json;
-
-use super::{Journal, Result, Sighting, Write};
+use super::{Journal, ReportAnswer, Result, Sighting, Write};
 use crate::{
     blade::{
-        AttemptId, Hostname, Kind, MAX_TRIES, Mac, NewEvent, Outcome, Phase, Report, ReportState,
-        Standing, Step, after,
+        AttemptId, Hostname, Kind, MAX_TRIES, Mac, NewEvent, Outcome, Phase, Standing, Step, after,
     },
     db::{self, AttemptRow},
 };
-
-/// What the journal says to a blade's report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReportAnswer {
-    Accepted,
-    /// The same number again: nothing changes, and the blade is told the same.
-    Replayed,
-    /// A newer attempt of this blade exists, or this one has ended: the blade must stop.
-    Stale,
-    /// No such attempt.
-    Unknown,
-}
 
 /// An attempt that began.
 #[derive(Debug, Clone)]
@@ -42,7 +27,12 @@ fn id_at(now: i64) -> AttemptId {
     AttemptId(uuid::Uuid::new_v7(timestamp))
 }
 
-fn line(write: &Write, kind: Kind, row: &AttemptRow, text: impl Into<String>) -> NewEvent {
+pub(super) fn line(
+    write: &Write,
+    kind: Kind,
+    row: &AttemptRow,
+    text: impl Into<String>,
+) -> NewEvent {
     NewEvent {
         blade: Some(row.blade.clone()),
         attempt: Some(row.id),
@@ -52,7 +42,7 @@ fn line(write: &Write, kind: Kind, row: &AttemptRow, text: impl Into<String>) ->
 }
 
 /// Applies a step to a row; true if anything but `last_seen` changed.
-fn apply(write: &mut Write, row: &mut AttemptRow, step: Step) -> bool {
+pub(super) fn apply(write: &mut Write, row: &mut AttemptRow, step: Step) -> bool {
     let (old, new) = (row.standing, after(row.standing, step));
     row.last_seen = write.now;
     if new == old {
@@ -104,11 +94,6 @@ fn as_seen(now: Phase, seen: Phase) -> Phase {
 }
 
 impl Journal {
-    /// Takes a blade's report; durable when it returns. Idempotent by `seq`.
-    pub async fn report(&self, report: Report) -> Result<ReportAnswer> {
-        self.write(move |write| Box::pin(async move { take_report(write, report).await })).await
-    }
-
     /// The install-completed callback: `installed` is durable when this returns. Idempotent.
     pub async fn finish(&self, attempt: AttemptId) -> Result<ReportAnswer> {
         self.write(move |write| {
@@ -279,7 +264,7 @@ async fn operator(write: &mut Write, blade: Hostname, step: Step, text: String) 
 }
 
 /// True if `row` is the newest attempt of its blade and not over.
-async fn is_current(write: &mut Write, row: &AttemptRow) -> Result<bool> {
+pub(super) async fn is_current(write: &mut Write, row: &AttemptRow) -> Result<bool> {
     let latest = db::latest_attempt(&mut write.tx, &row.blade).await?;
     let over = matches!(row.standing.outcome, Outcome::Failed | Outcome::Superseded);
     Ok(!over && latest.is_some_and(|latest| latest.id == row.id))
@@ -338,74 +323,4 @@ async fn fail(write: &mut Write, row: &mut AttemptRow, reason: String) -> Result
     let event =
         line(write, Kind::Attempt, row, format!("failed in {}: {reason}", row.standing.phase));
     db::append(&mut write.tx, &event, None).await
-}
-
-async fn take_report(write: &mut Write, report: Report) -> Result<ReportAnswer> {
-    let Some(mut row) = db::attempt(&mut write.tx, report.attempt).await? else {
-        return Ok(ReportAnswer::Unknown);
-    };
-    if db::has_report(&mut write.tx, row.id, report.seq).await? {
-        return Ok(ReportAnswer::Replayed);
-    }
-    if !is_current(write, &row).await? {
-        return Ok(ReportAnswer::Stale);
-    }
-    row.last_seen = write.now;
-    if let Some(hello) = &report.hello {
-        row.hello = Some(hello.to_string());
-    }
-    if let Some(keys) = &report.host_keys {
-        row.host_keys = Some(keys.join("\n"));
-    }
-    move_by_report(write, &mut row, &report);
-    db::update_attempt(&mut write.tx, &row).await?;
-    let event = NewEvent {
-        phase: Some(report.phase),
-        detail: json!({
-            "seq": report.seq, "state": report.state, "bytes_done": report.bytes_done,
-            "bytes_total": report.bytes_total, "mono_ms": report.mono_ms, "code": report.code,
-            "log_tail": report.log_tail,
-        }),
-        ..line(write, Kind::Report, &row, told(&report))
-    };
-    db::append(&mut write.tx, &event, Some(report.seq)).await?;
-    if report.state == ReportState::Fail {
-        let reason = row.reason.clone().unwrap_or_default();
-        let event =
-            line(write, Kind::Attempt, &row, format!("failed in {}: {reason}", row.standing.phase));
-        db::append(&mut write.tx, &event, None).await?;
-    }
-    Ok(ReportAnswer::Accepted)
-}
-
-fn move_by_report(write: &mut Write, row: &mut AttemptRow, report: &Report) {
-    let before = row.standing.phase;
-    apply(write, row, Step::Reached(report.phase));
-    if row.standing.phase != before && row.standing.phase == report.phase {
-        (row.bytes_done, row.bytes_total) = (0, 0);
-    }
-    if report.phase == row.standing.phase {
-        // Bytes never decrease within a phase.
-        let as_i64 =
-            |bytes: Option<u64>| bytes.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-        row.bytes_done = row.bytes_done.max(as_i64(report.bytes_done));
-        row.bytes_total = row.bytes_total.max(as_i64(report.bytes_total));
-    }
-    if report.state == ReportState::Fail && apply(write, row, Step::Fail) {
-        let code = report.code.as_deref().map(|code| format!("{code}: ")).unwrap_or_default();
-        row.reason = Some(format!("{code}{}", report.msg));
-    }
-}
-
-fn told(report: &Report) -> String {
-    let state = match report.state {
-        ReportState::Start => "begins",
-        ReportState::Progress => "goes on",
-        ReportState::Ok => "done",
-        ReportState::Fail => "failed",
-        ReportState::Skip => "skipped",
-    };
-    let code = report.code.as_deref().map(|code| format!(" {code}")).unwrap_or_default();
-    let msg = if report.msg.is_empty() { String::new() } else { format!(": {}", report.msg) };
-    format!("{} {state}{code}{msg}", report.phase)
 }

@@ -26,10 +26,12 @@ use crate::{
 mod attempts;
 mod changes;
 mod leases;
+mod reports;
 
-pub use attempts::{Begun, ReportAnswer};
+pub use attempts::Begun;
 pub use changes::{Applied, ApplyError, ApplyRequest, Judge};
 pub use leases::LeaseChange;
+pub use reports::ReportAnswer;
 
 type Result<T> = std::result::Result<T, DbError>;
 type Reply = Box<dyn FnOnce() + Send>;
@@ -102,6 +104,7 @@ impl Journal {
             db: inner.db.clone(),
             config: inner.config.clone(),
             snapshot: inner.snapshot.clone(),
+            stale: false,
         };
         let journal = Journal(Arc::new(inner));
         let writer = tokio::spawn(run(queue, shared, Arc::downgrade(&journal.0)));
@@ -175,7 +178,8 @@ impl Journal {
         });
         let lost = || DbError::Open {
             place: "journal".to_owned(),
-            message: "nothing was written; see the log for why".to_owned(),
+            message: "it could not be written, or not be answered from; see the log for why"
+                .to_owned(),
         };
         self.0.jobs.send(job).await.map_err(|_| lost())?;
         answered.await.map_err(|_| lost())?
@@ -194,13 +198,16 @@ struct Shared {
     db: Db,
     config: Arc<Config>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The snapshot is older than the database: loading it failed, and is tried again with the
+    /// next group.
+    stale: bool,
 }
 
-async fn run(mut queue: mpsc::Receiver<Job>, shared: Shared, inner: std::sync::Weak<Inner>) {
+async fn run(mut queue: mpsc::Receiver<Job>, mut shared: Shared, inner: std::sync::Weak<Inner>) {
     let mut group = Vec::with_capacity(GROUP);
     while queue.recv_many(&mut group, GROUP).await > 0 {
         let mut undone = None;
-        let result = commit(&shared, group.drain(..), &mut undone).await;
+        let result = commit(&mut shared, group.drain(..), &mut undone).await;
         let trouble = result.as_ref().err().or(undone.as_ref());
         let trouble = trouble.map(|error| format!("the journal cannot write: {error}"));
         if let Some(inner) = inner.upgrade() {
@@ -224,7 +231,7 @@ async fn run(mut queue: mpsc::Receiver<Job>, shared: Shared, inner: std::sync::W
 /// Runs the jobs in one transaction, each in its own savepoint, so that one that fails takes
 /// nothing of the others with it.
 async fn commit(
-    shared: &Shared,
+    shared: &mut Shared,
     jobs: impl Iterator<Item = Job>,
     undone: &mut Option<DbError>,
 ) -> Result<Vec<Reply>> {
@@ -247,8 +254,10 @@ async fn commit(
     }
     let Write { tx, intents_changed, .. } = write;
     tx.commit().await?;
-    if intents_changed {
+    shared.stale |= intents_changed;
+    if shared.stale {
         shared.snapshot.store(Arc::new(load_snapshot(&shared.db, &shared.config).await?));
+        shared.stale = false;
     }
     Ok(replies)
 }
