@@ -79,7 +79,6 @@ fn dhcp_text(seen: &dhcp::Seen) -> String {
         Some(what.to_owned()),
         seen.ip.map(|ip| ip.to_string()),
         seen.firmware.map(str::to_owned),
-        seen.boot_file.clone(),
         (!seen.detail.is_empty()).then(|| seen.detail.clone()),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")

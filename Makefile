@@ -1,0 +1,43 @@
+# Two commands: `make demo` shows the whole road on this machine, `make test` runs what CI runs.
+SHELL := /bin/sh
+IMAGE := build/images/debian-12
+
+.PHONY: help demo test images build packages fmt lint deny clean
+
+help:
+	@echo 'make demo [ARGS=--once]  a virtual rack goes from dark to a ready three-member etcd cluster'
+	@echo 'make test                everything that CI runs: format, clippy, cargo-deny, unit, protocol and lab tests'
+	@echo 'make images              the boot image debian-12, built from Debian packages, in $(IMAGE)'
+	@echo 'make build               the daemon, target/release/firstlight'
+
+demo: packages images build
+	boot-assets/demo.sh $(ARGS)
+
+build:
+	cargo build --release
+
+images: packages
+	boot-assets/build-images.sh $(IMAGE)
+
+# Installs what is missing from Debian's own packages; says so before it does.
+packages:
+	boot-assets/install-packages.sh
+
+test: packages fmt lint deny images
+	tests/with-postgres cargo nextest run
+
+fmt:
+	cargo fmt --check
+
+lint:
+	cargo clippy --all-targets -- -D warnings
+	shellcheck boot-assets/*.sh boot-assets/live/init cloud-configs/*.sh tests/with-postgres .ci/run
+
+# The advisory database is fetched from outside; where it cannot be had, licences, bans and
+# sources are still checked.
+deny:
+	boot-assets/deny.sh
+
+clean:
+	cargo clean
+	rm -rf build
