@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds what a blade boots and what it installs, from Debian packages:
 #   vmlinuz, initrd.img   the live image that runs the installer
-#   disk.img.gz           the installable disk: Debian with cloud-init, sshd and etcd
+#   disk.img.zst          the installable disk: Debian with cloud-init, sshd and etcd
 #   bundle.toml           the list of the above, for `firstlight image import`
 # Usage: boot-assets/build-images.sh [--force] [OUTDIR]     (default build/images/debian-12)
 # Needs root, or unprivileged user namespaces, for mmdebstrap alone. Packages come from this machine's
@@ -73,7 +73,6 @@ debugfs e2fsprogs
 mkfs.vfat dosfstools
 mcopy mtools
 cpio cpio
-gzip gzip
 zstd zstd
 EOF
     [ -z "$missing" ] || die "tools are missing; as root: apt-get install$(echo "$missing" | tr ' ' '\n' | sort -u | tr '\n' ' ')"
@@ -104,7 +103,7 @@ bootstrap() {
     excludes=$(grep -v '^#' "$HERE/disk/exclude.txt" | sed 's/.*/--dpkgopt=path-exclude=&/')
     set -f # the patterns are for dpkg
     # shellcheck disable=SC2016,SC2086
-    mmdebstrap --quiet --arch="$ARCH" --variant=minbase --include="$packages" \
+    { mmdebstrap --quiet --arch="$ARCH" --variant=minbase --include="$packages" \
         --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' \
         $excludes --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
         --skip=download/empty --skip=essential/unlink \
@@ -112,8 +111,10 @@ bootstrap() {
         --setup-hook="sync-in '$cache' /var/cache/apt/archives/" \
         --customize-hook="sync-out /var/cache/apt/archives '$cache'" \
         --customize-hook="HERE='$HERE' sh '$HERE/disk/customize.sh' \"\$1\"" \
-        "$SUITE" "$WORK/root.tar" $sources
+        "$SUITE" "$WORK/root.tar" $sources && : >"$WORK/bootstrapped"
+    } 2>&1 | tee "$WORK/bootstrap.log" | grep --line-buffered -E '^  image:|^[EW]:' || true
     set +f
+    [ -e "$WORK/bootstrapped" ] || { tail -n 30 "$WORK/bootstrap.log" && die "mmdebstrap failed (above)"; }
 }
 
 build_parts() {
@@ -235,11 +236,12 @@ install_efi_loader() {
 
 publish() {
     say "compressing $(($(stat -c %s "$disk") / 1048576)) MiB"
-    gzip -n <"$disk" >"$WORK/disk.img.gz"
+    # A blade unpacks zstd nine times as fast as gzip. The bytes do not depend on the number of threads.
+    zstd -q -15 -T0 <"$disk" >"$WORK/disk.img.zst"
     cp "$WORK/parts/vmlinuz" "$WORK/vmlinuz"
     write_manifest >"$WORK/bundle.toml"
     cp "$WORK/parts/packages.list" "$OUT/packages.list"
-    for file in vmlinuz initrd.img disk.img.gz bundle.toml; do
+    for file in vmlinuz initrd.img disk.img.zst bundle.toml; do
         cp "$WORK/$file" "$OUT/.$file.new" && mv "$OUT/.$file.new" "$OUT/$file"
         say "$(printf '%-12s %10d bytes' "$file" "$(stat -c %s "$OUT/$file")")"
     done
@@ -250,16 +252,16 @@ write_manifest() {
 # Made by boot-assets/build-images.sh
 [bundle]
 name = "debian-12"
-version = "$(. "$WORK/root/usr/lib/os-release" && echo "$VERSION_ID").$(sha256sum <"$WORK/parts/packages.list" | cut -c1-12)"
+version = "$(sed -n 's/^VERSION_ID="\(.*\)"/\1/p' "$WORK/root/usr/lib/os-release").$(sha256sum <"$WORK/parts/packages.list" | cut -c1-12)"
 os = "debian"
 os_version = "12"
 created = "$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
 EOF
     artifact vmlinuz kernel
     artifact initrd.img initrd
-    artifact disk.img.gz image
+    artifact disk.img.zst image
     cat <<EOF
-compression = "gzip"
+compression = "zstd"
 unpacked_size = $(stat -c %s "$disk")
 unpacked_sha256 = "$(sha256sum <"$disk" | cut -d' ' -f1)"
 root_partition = 3

@@ -4,9 +4,9 @@
 set -u
 export LC_ALL=C
 umask 077
-script=/run/firstlight/pxe.sh
-mkdir -p "${script%/*}"
-[ -p /run/firstlight/setup.wire ] || mkfifo /run/firstlight/setup.wire
+script=${FL_RUN:=/run/firstlight}/pxe.sh
+mkdir -p "$FL_RUN"
+[ -p "$script.wire" ] || mkfifo "$script.wire"
 
 # Writes pxe.sh and sets STATUS; curl where there is one, else the little HTTP/1.0 needed spoken over nc
 # (why so: install.sh). The token is in no argument that `ps` shows.
@@ -27,7 +27,7 @@ fetch() {
         host=${host%:"$port"}
         host=${host#\[}
         (
-            exec 7<>/run/firstlight/setup.wire
+            exec 7<>"$script.wire"
             cat "$script.request" >&7
             timeout 30 nc -w 5 "${host%\]}" "$port" <&7 >"$script.raw" 2>/dev/null
         )

@@ -2,6 +2,7 @@
 mod boot_images;
 mod dhcp_wire;
 mod house;
+mod install_script;
 mod lab;
 mod road;
 mod tftp_clients;

@@ -14,8 +14,9 @@ RESUME=none
 FSTYPE=ext4
 EOF
     # Not one of a blade's boots needs these, and each costs seconds before the root is mounted.
-    for name in plymouth cryptroot lvm2 mdadm thermal framebuffer; do
-        rm -f "$root/usr/share/initramfs-tools/hooks/$name"
+    # udev is among them: the drivers are listed above, and the kernel makes the disks' device files.
+    for name in hooks/thermal hooks/framebuffer hooks/udev scripts/init-top/udev scripts/init-bottom/udev; do
+        rm -f "$root/usr/share/initramfs-tools/$name"
     done
     say "initramfs of the installed system"
     chroot "$root" update-initramfs -u -k all >/dev/null
@@ -29,6 +30,7 @@ settle_services() {
     chroot "$root" systemctl mask systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer \
         dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer \
         getty@tty1.service systemd-pstore.service cloud-init-hotplugd.socket dev-hugepages.mount \
+        modprobe@drm.service modprobe@dm_mod.service modprobe@loop.service modprobe@efi_pstore.service \
         sys-kernel-debug.mount sys-kernel-tracing.mount systemd-hwdb-update.service systemd-binfmt.service >/dev/null 2>&1
     chroot "$root" systemctl enable serial-getty@ttyS0.service >/dev/null 2>&1
 }
@@ -57,8 +59,10 @@ system_info:
   ssh_svcname: ssh
 EOF
     rm -f "$root"/etc/cloud/cloud.cfg.d/90_dpkg.cfg
-    # ds-identify probes the hardware for clouds; the answer is known.
-    printf 'policy: enabled\n' >"$root/etc/cloud/ds-identify.cfg"
+    # The generator probes the hardware for clouds before anything else starts; the answer is known.
+    mkdir -p "$root/etc/systemd/system-generators" "$root/etc/systemd/system/multi-user.target.wants"
+    ln -s /dev/null "$root/etc/systemd/system-generators/cloud-init-generator"
+    ln -s /lib/systemd/system/cloud-init.target "$root/etc/systemd/system/multi-user.target.wants/cloud-init.target"
 }
 
 settle_identity() {
@@ -83,6 +87,7 @@ export_parts() {
     mkdir -p "$parts/tools" "$parts/modules"
     cp -L "$root/vmlinuz" "$parts/vmlinuz"
     cp "$root/bin/busybox" "$parts/tools/busybox"
+    # shellcheck disable=SC2016 # dpkg-query's variables
     chroot "$root" dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' >"$parts/packages.list"
     say "loaders for BIOS and UEFI"
     common="part_gpt ext2 normal configfile linux echo serial terminal probe test minicmd search reboot sleep"
@@ -134,6 +139,7 @@ compile_python() {
         /usr/lib/python3/dist-packages /usr/lib/python3.*' >/dev/null || true
 }
 
+cp -r "$HERE/disk/overlay/." "$root/"
 settle_services
 settle_cloud_init
 settle_identity

@@ -48,6 +48,7 @@ impl fmt::Display for Os {
 #[serde(rename_all = "kebab-case")]
 pub enum Compression {
     Gzip,
+    Zstd,
     None,
 }
 
@@ -55,6 +56,7 @@ impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
             Compression::None => "none",
         })
     }
@@ -379,7 +381,7 @@ min_ram_mb = 384
             ("\"amd64\"\nsize = 123", "\"riscv64\"\nsize = 123", "use amd64 or arm64"),
             ("size = 123", "size = 0", "size is 0"),
             ("size = 123", "sise = 123", "unknown field `sise`"),
-            ("\"gzip\"", "\"zstd\"", "expected `gzip` or `none`"),
+            ("\"gzip\"", "\"xz\"", "expected one of"),
             ("\"gzip\"", "\"none\"", "is not compressed, so"),
             ("root_partition = 3", "", "an image needs root_partition"),
             ("root_partition = 3", "root_partition = 0", "root_partition is 1-128"),
