@@ -22,7 +22,7 @@ pub(super) fn faults(catalogue: &Catalogue) -> Vec<Problem> {
     for spec in ready.flat_map(|topology| [Os::Debian, Os::Flatcar].map(|os| sample(topology, os)))
     {
         let refused = catalogue.check(&spec);
-        let rendered = spec.members.iter().filter(|_| refused.is_empty());
+        let rendered = spec.members.iter().take(40).filter(|_| refused.is_empty());
         let rendered = rendered.filter_map(|m| catalogue.render(&spec, &m.blade).err());
         for mut problem in refused.iter().cloned().chain(rendered) {
             if problem.file.is_none() {
@@ -42,8 +42,8 @@ fn sample(topology: &Topology, os: Os) -> ClusterSpec {
         required.map(|(name, parameter)| (name.clone(), value(parameter))).collect();
     let roles =
         topology.roles.iter().flat_map(|role| (0..blades(topology, role)).map(move |_| role));
-    let members = roles.zip(1u8..=250).map(|(role, n)| member(role, n)).collect();
-    let name = "sample".parse::<Hostname>().unwrap_or_else(|_| unreachable!("a legal name"));
+    let members = roles.zip(1u16..).map(|(role, n)| member(role, n)).collect();
+    let name = legal("sample");
     ClusterSpec { name, topology: topology.id.clone(), parameters, os, members }
 }
 
@@ -55,25 +55,30 @@ fn blades(topology: &Topology, role: &Role) -> u16 {
         Some(_) => role.count.min.saturating_add(1),
         None => role.count.min.max(1),
     };
-    wanted.min(role.count.max.unwrap_or(wanted)).min(32)
+    wanted.min(role.count.max.unwrap_or(wanted))
 }
 
-fn member(role: &Role, n: u8) -> Member {
-    let blade = format!("sample-{n}").parse::<Hostname>();
+fn member(role: &Role, n: u16) -> Member {
+    let [high, low] = n.to_be_bytes();
+    let beside = Ipv4Addr::new(10, 255, 0, 1);
     Member {
-        blade: blade.unwrap_or_else(|_| unreachable!("a legal name")),
+        blade: legal(&format!("sample-{n}")),
         role: role.id.clone(),
-        mac: Mac([0x52, 0x54, 0, 0, 0, n]),
+        mac: Mac([0x52, 0x54, 0, 0, high, low]),
         arch: if n.is_multiple_of(2) { Arch::Arm64 } else { Arch::Amd64 },
         net: Net {
-            ip: Ipv4Addr::new(192, 0, 2, n),
-            prefix: 24,
-            gateway: Some(Ipv4Addr::new(192, 0, 2, 254)),
-            dns: vec![Ipv4Addr::new(192, 0, 2, 253)],
-            ntp: vec![Ipv4Addr::new(192, 0, 2, 253)],
+            ip: Ipv4Addr::new(10, 0, high, low),
+            prefix: 8,
+            gateway: Some(beside),
+            dns: vec![beside],
+            ntp: vec![beside],
             domain: Some("example".into()),
         },
     }
+}
+
+fn legal(name: &str) -> Hostname {
+    name.parse().unwrap_or_else(|_| unreachable!("{name} is a legal name"))
 }
 
 fn value(parameter: &Parameter) -> Value {

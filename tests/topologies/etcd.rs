@@ -94,7 +94,7 @@ fn three_rendered_voters_form_a_healthy_cluster_c02() {
             .unwrap();
         rack.running.push(child);
     }
-    let until = Instant::now() + Duration::from_secs(90);
+    let until = Instant::now() + Duration::from_secs(180);
     let health = |url: &str| {
         let body = rack.ask("curl", &["-s", "-m", "5", "--noproxy", "*", &format!("{url}/health")]);
         serde_json::from_str::<Value>(&body).is_ok_and(|body| body["health"] == "true")

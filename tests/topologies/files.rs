@@ -2,6 +2,7 @@
 use std::{fs, path::Path};
 
 use firstlight::topology::{Catalogue, Os, Problem, embedded, validate_coreos};
+use rstest::rstest;
 
 use super::{cluster, name, shipped};
 
@@ -75,6 +76,35 @@ fn a_misspelt_value_in_a_document_is_found_when_it_is_saved() {
     let said = only_problem("simple/simple.yml", text);
     assert!(said.starts_with("simple/simple.yml:6: E_EXPRESSION"), "{said}");
     assert!(said.contains("hostnam"), "{said}");
+}
+
+#[rstest]
+#[case::relative("files: [{ path: etc/x, mode: \"0644\", content: x }]", "absolute path")]
+#[case::upwards("files: [{ path: /etc/../x, mode: \"0644\", content: x }]", "absolute path")]
+#[case::mode("files: [{ path: /etc/x, mode: \"0689\", content: x }]", "no mode")]
+#[case::read_only(
+    "files: [{ path: /usr/bin/x, mode: \"0755\", content: x }]",
+    "read-only on Flatcar"
+)]
+#[case::twice(
+    "include: [common/etcd.yml]\nfiles: [{ path: /etc/profile.d/etcdctl.sh, mode: \"0644\", content: x }]",
+    "written twice"
+)]
+#[case::no_unit("units: [{ name: etcd }]", "no unit's name")]
+#[case::command("units: [{ name: x.service, command: explode }]", "no command")]
+#[case::never_enabled(
+    "units: [{ name: x.service, enabled: true, content: \"[Service]\" }]",
+    "without [Install]"
+)]
+#[case::dropin("units: [{ name: x.service, dropins: [{ name: x, content: y }] }]", "NAME.conf")]
+#[case::strategy("reboot_strategy: \"always\"", "use off, reboot, etcd-lock")]
+fn a_document_that_no_system_would_take_is_refused_when_it_is_saved(
+    #[case] text: &str,
+    #[case] reason: &str,
+) {
+    let said = only_problem("simple/simple.yml", &format!("{text}\n"));
+    assert!(said.starts_with("simple/simple.yml:"), "{said}");
+    assert!(said.contains("E_DOCUMENT") && said.contains(reason), "{said}");
 }
 
 /// The verdicts of the two real validators, and duplicates and hyphens that they let pass.
