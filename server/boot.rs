@@ -29,6 +29,8 @@ pub struct Client {
 pub enum BootAnswer {
     /// No boot file; the text says why.
     None(&'static str),
+    /// No boot file, and a ROM is told at once to go on to the next boot device.
+    Disk,
     /// A file to fetch by TFTP from the answering address.
     File(&'static str),
     /// A script URL for iPXE.
@@ -63,12 +65,15 @@ const fn row(name: &'static str, class: &'static str, arch: u16, file: &'static 
     Row { name, class, arch, file }
 }
 
+/// The vendor class of PXE ROMs (PXE 2.1 §2.2.1).
+const PXE: &str = "PXEClient";
+
 /// Architecture numbers: IANA "Processor Architecture Types" (RFC 4578 §2.1, RFC 5970 §3.3).
 static ROMS: [Row; 3] = [
-    row("BIOS", "PXEClient", 0, "undionly.kpxe"),
-    row("UEFI x64", "PXEClient", 7, "snponly.efi"),
+    row("BIOS", PXE, 0, "undionly.kpxe"),
+    row("UEFI x64", PXE, 7, "snponly.efi"),
     // RFC 4578 calls 9 x64 and 7 EBC; erratum 4625 swaps them. Firmware of both schools exists.
-    row("UEFI x64", "PXEClient", 9, "snponly.efi"),
+    row("UEFI x64", PXE, 9, "snponly.efi"),
 ];
 
 impl Client {
@@ -76,7 +81,7 @@ impl Client {
         if self.is_ipxe() {
             return Firmware::Ipxe;
         }
-        if !self.vendor_class.starts_with(b"PXEClient")
+        if !self.vendor_class.starts_with(PXE.as_bytes())
             && !self.vendor_class.starts_with(b"HTTPClient")
         {
             return Firmware::Os;
@@ -139,12 +144,11 @@ impl Firmware {
         if self == Firmware::Os {
             return BootAnswer::None("an operating system wants no boot file");
         }
-        // A boot file would put the installer's road before the disk: an installed blade boots
-        // from its disk until an operator says otherwise.
-        if intent == Some(&Intent::Local) {
-            return BootAnswer::None("installed: boots from its disk");
-        }
+        // No boot file: an installed blade boots from its disk until an operator says otherwise.
+        let installed = intent == Some(&Intent::Local);
         match self {
+            Firmware::Rom(Row { class: PXE, .. }) if installed => BootAnswer::Disk,
+            _ if installed => BootAnswer::None(INSTALLED),
             Firmware::Ipxe => BootAnswer::Script(script_url(base, mac)),
             Firmware::Rom(row) => BootAnswer::File(row.file),
             Firmware::Os | Firmware::Unknown(_) => {
@@ -152,6 +156,24 @@ impl Firmware {
             }
         }
     }
+}
+
+/// Why an installed blade gets no boot file.
+pub const INSTALLED: &str = "installed: boots from its disk";
+
+/// Option 43 for `BootAnswer::Disk`, with option 60 "PXEClient" beside it: a boot menu of one
+/// entry, "local boot" (type 0, PXE 2.1 §2.2.3 and table 2-1), taken without a prompt. EDK2
+/// gives up at once; without it, it asks for a boot file for a minute.
+pub fn local_boot_menu() -> Vec<u8> {
+    const TITLE: &[u8] = b"Local boot";
+    let mut menu = vec![6, 1, 3]; // No broadcast, no multicast discovery.
+    let length = TITLE.len() as u8;
+    menu.extend([9, 3 + length, 0, 0, length]);
+    menu.extend(TITLE);
+    menu.extend([10, 1 + length, 0]);
+    menu.extend(TITLE);
+    menu.push(255);
+    menu
 }
 
 /// Where a blade's script is. The MAC stands in it literally: iPXE does not expand settings in

@@ -68,10 +68,25 @@ fn a_user_class_that_only_looks_like_ipxe_is_not_it() {
 
 #[test]
 fn an_installed_blade_gets_no_boot_file_whatever_asks() {
-    for client in [rom(&[0]), rom(&[7]), ipxe(b"iPXE"), Client::default()] {
-        let answer = answer(&client, Some(&Intent::Local));
-        assert!(matches!(answer, BootAnswer::None(_)), "{client:?}: {answer:?}");
+    let http = Client { vendor_class: b"HTTPClient".to_vec(), ..rom(&[16]) };
+    for (client, goes_on_at_once) in
+        [(rom(&[0]), true), (rom(&[7]), true), (ipxe(b"iPXE"), false), (http, false)]
+    {
+        let given = answer(&client, Some(&Intent::Local));
+        let want = if goes_on_at_once { BootAnswer::Disk } else { BootAnswer::None(INSTALLED) };
+        assert_eq!(given, want, "{client:?}");
     }
+}
+
+#[test]
+fn pxe21_2_2_3_the_local_boot_menu_is_well_formed() {
+    let menu = local_boot_menu();
+    let (mut rest, mut codes) = (&menu[..], Vec::new());
+    while let [code, length, tail @ ..] = rest {
+        codes.push(*code);
+        rest = &tail[usize::from(*length)..];
+    }
+    assert_eq!((codes, rest), (vec![6, 9, 10], &[255][..]));
 }
 
 #[test]

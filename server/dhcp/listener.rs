@@ -122,12 +122,8 @@ impl Listener {
             let seen = decision.seen.first()?;
             Some(Seen { what: What::Alert, detail: text, ..seen.clone() })
         });
-        let mut passes = |seen: &Seen| match seen.what {
-            What::Ignored | What::Alert => {
-                state.notes.pass((seen.mac, seen.what), seen.at).is_some()
-            }
-            _ => true,
-        };
+        let known = snapshot.by_mac(request.mac).is_some();
+        let mut passes = |seen: &Seen| state.news.pass(seen, known);
         let twin = twin.filter(&mut passes);
         decision.seen.retain(passes);
         (decision, twin)

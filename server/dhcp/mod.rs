@@ -26,9 +26,14 @@ pub use self::{
     leases::{Entry, Hold, LeaseBook},
     seen::{Seen, What, Witness},
 };
-use self::{listener::Listener, reply::Answer, seen::OncePerMinute, wire::Dropped};
+use self::{
+    listener::Listener,
+    reply::Answer,
+    seen::{Gate, Newsworthy},
+    wire::Dropped,
+};
 use crate::{
-    blade::{Mac, Millis},
+    blade::Millis,
     inventory::{Lease, Snapshot},
 };
 
@@ -83,9 +88,9 @@ impl fmt::Debug for Desk {
 struct State {
     book: LeaseBook,
     witness: Witness,
-    /// Notes that repeat: ignored requests and alerts.
-    notes: OncePerMinute<(Mac, What)>,
-    complaints: OncePerMinute<(Ipv4Addr, Complaint)>,
+    news: Newsworthy,
+    /// For the log: packets and sockets, not clients.
+    complaints: Gate<(Ipv4Addr, Complaint)>,
     dropped: BTreeMap<Dropped, u64>,
     /// The snapshot the pools were searched with.
     known: Option<Arc<Snapshot>>,
@@ -121,8 +126,8 @@ impl Server {
         let state = State {
             book,
             witness: Witness::default(),
-            notes: OncePerMinute::new(),
-            complaints: OncePerMinute::new(),
+            news: Newsworthy::new(),
+            complaints: Gate::new(60_000, 1_024),
             dropped: BTreeMap::new(),
             known: None,
         };
@@ -208,8 +213,9 @@ async fn commit_leases(desk: Arc<Desk>, mut jobs: mpsc::Receiver<Job>, done: Can
                          database and the free space under data_dir"
                     );
                     seen.what = What::Alert;
-                    let pass = desk.state().notes.pass((seen.mac, seen.what), seen.at);
-                    if pass.is_some() {
+                    // One alert for all of them: the fault is ours, not theirs.
+                    let pass = desk.state().news.pass(&seen, false);
+                    if pass {
                         desk.tell([seen]);
                     }
                 }

@@ -71,37 +71,64 @@ impl Witness {
     }
 }
 
-/// Lets a repeated note through once a minute. Random MACs must not fill the journal, so no
-/// more than `MOST` different notes a minute either.
+/// Lets a repeated note through once in a while. Random MACs must not fill the journal, so no
+/// more than `most` different notes in that while either.
 #[derive(Debug)]
-pub struct OncePerMinute<K> {
+pub struct Gate<K> {
+    span: Millis,
+    most: usize,
     until: HashMap<K, Millis>,
     kept_back: u64,
     next_sweep: Millis,
 }
 
-const MOST: usize = 1024;
-const MINUTE: Millis = 60_000;
-
-impl<K: std::hash::Hash + Eq> OncePerMinute<K> {
-    pub fn new() -> Self {
-        OncePerMinute { until: HashMap::new(), kept_back: 0, next_sweep: 0 }
+impl<K: std::hash::Hash + Eq> Gate<K> {
+    pub fn new(span: Millis, most: usize) -> Self {
+        Gate { span, most, until: HashMap::new(), kept_back: 0, next_sweep: 0 }
     }
 
     /// `Some(n)`: say it now, n notes were kept back before it.
     pub fn pass(&mut self, key: K, now: Millis) -> Option<u64> {
-        if self.until.len() >= MOST && now >= self.next_sweep {
+        if self.until.len() >= self.most && now >= self.next_sweep {
             // Seldom: a flood must not pay for a walk over all notes with each packet.
             self.until.retain(|_, until| *until > now);
-            self.next_sweep = now + MINUTE / 10;
+            self.next_sweep = now + self.span / 4;
         }
         let fresh = self.until.get(&key).is_none_or(|until| *until <= now);
-        if !fresh || self.until.len() >= MOST {
+        if !fresh || self.until.len() >= self.most {
             self.kept_back += 1;
             return None;
         }
-        self.until.insert(key, now + MINUTE);
+        self.until.insert(key, now + self.span);
         Some(std::mem::take(&mut self.kept_back))
+    }
+}
+
+/// Which notes are worth the journal.
+#[derive(Debug)]
+pub struct Newsworthy {
+    exchanges: Gate<(Mac, What, Option<&'static str>)>,
+    complaints: Gate<(Option<Mac>, What)>,
+}
+
+const MINUTE: Millis = 60_000;
+
+impl Newsworthy {
+    pub fn new() -> Self {
+        Newsworthy { exchanges: Gate::new(1_000, 16_384), complaints: Gate::new(MINUTE, 1_024) }
+    }
+
+    /// `known`: the MAC is in the inventory. What went well is told once a second for each
+    /// program of each client, what went wrong once a minute; alerts caused by strangers share
+    /// one place, so that a thousand made-up MACs are one alert.
+    pub fn pass(&mut self, seen: &Seen, known: bool) -> bool {
+        match seen.what {
+            What::Alert if !known => self.complaints.pass((None, seen.what), seen.at).is_some(),
+            What::Ignored | What::Alert => {
+                self.complaints.pass((Some(seen.mac), seen.what), seen.at).is_some()
+            }
+            what => self.exchanges.pass((seen.mac, what, seen.firmware), seen.at).is_some(),
+        }
     }
 }
 
@@ -131,11 +158,11 @@ mod tests {
 
     #[test]
     fn a_note_is_let_through_once_a_minute_and_a_flood_is_bounded() {
-        let mut gate = OncePerMinute::new();
+        let mut gate = Gate::new(MINUTE, 1_024);
         assert_eq!(gate.pass(1, 0), Some(0));
         assert_eq!(gate.pass(1, 59_999), None);
         assert_eq!(gate.pass(1, 60_000), Some(1));
         let passed = (0..100_000).filter(|key| gate.pass(*key, 60_001).is_some()).count();
-        assert!(passed <= MOST);
+        assert!(passed <= 1_024);
     }
 }

@@ -17,6 +17,7 @@ pub mod code {
     pub const DOMAIN: u8 = 15;
     pub const BROADCAST: u8 = 28;
     pub const NTP: u8 = 42;
+    pub const VENDOR: u8 = 43;
     pub const REQUESTED_IP: u8 = 50;
     pub const LEASE_TIME: u8 = 51;
     pub const OVERLOAD: u8 = 52;
@@ -391,3 +392,6 @@ pub fn fuzz_one(packet: &[u8]) {
         let _ = Reply { options, ..Reply::default() }.encode(&request);
     }
 }
+
+#[cfg(test)]
+mod tests;

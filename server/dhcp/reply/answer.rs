@@ -1,10 +1,10 @@
 //! OFFER, ACK and NAK put together (RFC 2131 table 3).
 
-use std::net::Ipv4Addr;
+use std::{borrow::Cow, net::Ipv4Addr};
 
 use super::{Answer, Decision, Exchange, To};
 use crate::{
-    boot::{BootAnswer, Firmware},
+    boot::{BootAnswer, Firmware, INSTALLED, local_boot_menu},
     config::Subnet,
     dhcp::{
         seen::What,
@@ -75,9 +75,10 @@ impl<'a> Exchange<'a> {
     ) -> Decision {
         let server = self.server_address(subnet);
         let boot = self.boot(server);
-        let (file, detail) = match boot {
-            BootAnswer::None(why) => (String::new(), why.to_owned()),
-            BootAnswer::File(name) => (name.to_owned(), format!("boots {name}")),
+        let (file, detail) = match &boot {
+            BootAnswer::None(why) => (String::new(), (*why).to_owned()),
+            BootAnswer::Disk => (String::new(), INSTALLED.to_owned()),
+            BootAnswer::File(name) => ((*name).to_owned(), format!("boots {name}")),
             BootAnswer::Script(url) => (url.clone(), format!("boots {url}")),
         };
         let reply = Reply {
@@ -87,7 +88,7 @@ impl<'a> Exchange<'a> {
             // ROMs read siaddr, not option 66; a client that boots nothing is told nothing.
             siaddr: (!file.is_empty()).then_some(server),
             file: file.clone(),
-            options: self.options(kind, server, yiaddr.is_some(), subnet),
+            options: self.in_order(self.options(kind, server, &boot, yiaddr.is_some(), subnet)),
         };
         let what = if kind == OFFER { What::Offered } else { What::Acked };
         let mut seen = self.note(what, yiaddr, detail);
@@ -117,12 +118,11 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Options in sending order: message type, then what was asked for in the order it was
-    /// asked (RFC 2132 §9.8), then the rest; the mask before the router (RFC 2132 §3.3).
     fn options(
         &self,
         kind: u8,
         server: Ipv4Addr,
+        boot: &BootAnswer,
         with_lease: bool,
         subnet: &Subnet,
     ) -> Vec<ReplyOption> {
@@ -135,8 +135,7 @@ impl<'a> Exchange<'a> {
             have.push(optional(code::T2, (lease / 8 * 7).to_be_bytes()));
         }
         have.push(required(code::MASK, subnet.cidr.netmask().octets()));
-        let wanted = self.request.wanted();
-        let wanted = wanted.as_deref().unwrap_or(&WANTED_BY_DEFAULT);
+        let wanted = self.wanted();
         have.extend(self.parameters(subnet).filter(|option| wanted.contains(&option.code)));
         // RFC 6842 §3 and RFC 4578 §2.3.
         for code in [code::CLIENT_ID, code::CLIENT_UUID] {
@@ -144,20 +143,37 @@ impl<'a> Exchange<'a> {
                 have.extend(self.request.get(code).map(|value| required(code, value)));
             }
         }
+        if *boot == BootAnswer::Disk {
+            have.push(required(code::VENDOR_CLASS, b"PXEClient"));
+            have.push(required(code::VENDOR, local_boot_menu()));
+        }
         if self.firmware == Firmware::Ipxe {
             // no-pxedhcp (sub-option 176): iPXE waits seconds for a ProxyDHCP server else.
             have.push(required(code::IPXE, [176, 1, 1]));
         }
-        let place = |code: u8| wanted.iter().position(|w| *w == code).unwrap_or(usize::MAX);
+        have
+    }
+
+    fn wanted(&self) -> Cow<'_, [u8]> {
+        self.request.wanted().unwrap_or(Cow::Borrowed(&WANTED_BY_DEFAULT))
+    }
+
+    /// Message type, then what was asked for in the order it was asked (RFC 2132 §9.8), then
+    /// the rest; the mask before the router (RFC 2132 §3.3).
+    fn in_order(&self, mut options: Vec<ReplyOption>) -> Vec<ReplyOption> {
+        let wanted = self.wanted();
         // Two steps a place, so that the router can stand behind the mask in one place.
-        let step = |code: u8| place(code).saturating_mul(2);
-        have.sort_by_key(|option| match option.code {
+        let step = |code: u8| {
+            let place = wanted.iter().position(|w| *w == code);
+            place.map_or(usize::MAX - 1, |place| place * 2)
+        };
+        options.sort_by_key(|option| match option.code {
             code::MESSAGE_TYPE => (0, 0),
             code::MASK => (1, step(code::MASK).min(step(code::ROUTER))),
-            code::ROUTER => (1, step(code::ROUTER).saturating_add(1)),
+            code::ROUTER => (1, step(code::ROUTER) + 1),
             code => (1, step(code)),
         });
-        have
+        options
     }
 
     fn parameters(&self, subnet: &Subnet) -> impl Iterator<Item = ReplyOption> + use<> {

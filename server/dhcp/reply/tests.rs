@@ -236,6 +236,11 @@ fn an_installed_blade_has_its_address_and_no_boot_file() {
     let offer = server.ask(rom.pxe(0)).reply();
     assert_eq!(offer.yiaddr(), addr("10.12.1.1"));
     assert_eq!((offer.file().as_str(), &offer.0[20..24]), ("", &[0; 4][..]));
+    // EDK2 then says "Remote boot cancelled" in 4 s instead of asking for a minute.
+    assert_eq!(offer.get(60).unwrap(), b"PXEClient");
+    assert_eq!(offer.get(43).unwrap(), crate::boot::local_boot_menu());
+    let os = server.ask(&discover(B01)).reply();
+    assert!(os.get(60).is_none() && os.get(43).is_none());
 }
 
 #[test]

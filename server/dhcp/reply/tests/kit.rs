@@ -97,12 +97,6 @@ impl Packet {
         self
     }
 
-    /// Octets as they are: pads, broken options.
-    pub fn raw(&mut self, octets: &[u8]) -> &mut Packet {
-        self.0.extend_from_slice(octets);
-        self
-    }
-
     pub fn pxe(&mut self, arch: u16) -> &mut Packet {
         self.option(60, b"PXEClient:Arch:00000:UNDI:002001").option(93, &arch.to_be_bytes())
     }
@@ -150,8 +144,11 @@ fn snapshot(intent: &Intent) -> Snapshot {
 
 impl Desk {
     pub fn ask(&mut self, packet: &Packet) -> Asked {
-        let octets = packet.octets();
-        let request = Request::parse(&octets).unwrap();
+        self.ask_octets(&packet.octets())
+    }
+
+    pub fn ask_octets(&mut self, octets: &[u8]) -> Asked {
+        let request = Request::parse(octets).unwrap();
         let decision = decide(&self.snapshot, &mut self.book, &request, &self.via, self.now);
         self.disk.extend(decision.durable.clone());
         Asked(decision)

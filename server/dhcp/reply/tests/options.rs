@@ -1,6 +1,7 @@
 //! What stands in an answer, and in which order.
 
 use super::kit::*;
+use crate::inventory::Intent;
 
 fn place(reply: &Reply, code: u8) -> usize {
     reply.options().iter().position(|(c, _)| *c == code).unwrap()
@@ -122,4 +123,41 @@ fn what_the_client_wants_echoed_is_never_a_reason_to_send_a_giant() {
         packet.option(61, &[7; 255]);
     }
     assert_eq!(server().ask(&packet).0.answer, None);
+}
+
+#[test]
+fn real_firmware_is_answered_octet_by_octet_like_this() {
+    let names = ["seabios-ipxe-discover", "edk2-pxe-discover", "edk2-pxe-request"];
+    for name in names {
+        let path = format!("{}/tests/fixtures/dhcp/{name}.bin", env!("CARGO_MANIFEST_DIR"));
+        let mut packet = std::fs::read(path).unwrap();
+        packet[28..34].copy_from_slice(&B01.0);
+        // The captured REQUEST names another network's server: as if we had offered.
+        if let Some(at) = packet.windows(6).position(|w| w[..2] == [54, 4]) {
+            packet[at + 2..at + 6].copy_from_slice(&SERVER.octets());
+            packet[at + 8..at + 12].copy_from_slice(&[10, 12, 1, 1]);
+        }
+        for (state, intent) in [("menu", Intent::Menu), ("installed", Intent::Local)] {
+            let mut desk = server();
+            desk.with_intent(&intent);
+            let asked = desk.ask_octets(&packet);
+            let reply = asked.reply();
+            let options: Vec<_> = reply
+                .options()
+                .iter()
+                .map(|(code, value)| format!("{code}: {}", hex::encode(value)))
+                .collect();
+            let rows: Vec<_> = reply.0.chunks(32).map(hex::encode).collect();
+            let text = format!(
+                "to {:?}\nyiaddr {}, siaddr {}, file {:?}\n{}\n\n{}\n",
+                asked.to(),
+                reply.yiaddr(),
+                reply.siaddr(),
+                reply.file(),
+                options.join("\n"),
+                rows.join("\n"),
+            );
+            insta::assert_snapshot!(format!("answer_{name}_{state}"), text);
+        }
+    }
 }
