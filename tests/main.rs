@@ -4,6 +4,8 @@ mod dhcp_wire;
 mod house;
 mod lab;
 mod road;
+mod storage;
+mod support;
 mod tftp_clients;
 mod tftp_kit;
 mod tftp_options;
