@@ -153,11 +153,10 @@ fn documents() -> impl Strategy<Value = String> {
                     places.push(serde_json::json!({
                         "rack": format!("r{r}"), "chassis": format!("c{c}"), "slot": places.len() + 1,
                     }));
-                    let first = |base: &str, on: bool| on.then(|| format!("{base}.{r}{c}.0.1"));
                     serde_json::json!({
                         "name": format!("c{c}"), "slots": 99,
                         "ip_first": ip.then(|| format!("10.12.{}.1", 20 + 10 * r + c)),
-                        "bmc_first": first("10", *bmc),
+                        "bmc_first": bmc.then(|| format!("10.202.{r}.{c}")),
                     })
                 });
                 serde_json::json!({ "name": format!("r{r}"), "chassis": chassis.collect::<Vec<_>>() })
