@@ -5,6 +5,8 @@ mod house;
 mod install_script;
 mod lab;
 mod road;
+mod storage;
+mod support;
 mod tftp_clients;
 mod tftp_kit;
 mod tftp_options;
