@@ -4,7 +4,7 @@ use futures_util::TryFutureExt;
 use sqlx::FromRow;
 
 use super::{Result, Tx, clean, on, parsed, parsed_option, sql};
-use crate::blade::{AttemptId, Event, Hostname, NewEvent};
+use crate::blade::{AttemptId, Event, Hostname, NewEvent, Phase};
 
 sql! {
     INSERT_EVENT = "INSERT INTO events (at, kind, blade, mac, attempt, seq, phase, text, detail) \
@@ -20,6 +20,11 @@ sql! {
         WHERE attempt = $1 ORDER BY id LIMIT $2";
     EVENTS_OF_KIND = "SELECT id, at, kind, blade, mac, attempt, phase, text, detail FROM events \
         WHERE kind = $1 AND at >= $2 ORDER BY id DESC LIMIT $3";
+    FIRST_IN_PHASES = "SELECT attempt, phase, MIN(at) FROM events WHERE phase IS NOT NULL AND (attempt = $1 \
+        OR attempt IN (SELECT id FROM attempts WHERE cluster = $2 ORDER BY started DESC LIMIT $3)) \
+        GROUP BY attempt, phase";
+    EVENTS_BEFORE = "SELECT id, at, kind, blade, mac, attempt, phase, text, detail FROM events \
+        WHERE id < $1 ORDER BY id DESC LIMIT $2";
     LAST_EVENT = "SELECT COALESCE(MAX(id), 0) FROM events";
 }
 
@@ -111,6 +116,31 @@ pub async fn events_of_kind(
 ) -> Result<Vec<Event>> {
     let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(EVENTS_OF_KIND).bind(kind.as_str()).bind(at).bind(limit).fetch_all(conn))?;
     rows.into_iter().map(Row::event).collect()
+}
+
+/// The last `limit` lines before `id`, newest first.
+pub async fn events_before(tx: &mut Tx, id: i64, limit: i64) -> Result<Vec<Event>> {
+    let rows: Vec<Row> =
+        on!(tx, conn => sqlx::query_as(EVENTS_BEFORE).bind(id).bind(limit).fetch_all(conn))?;
+    rows.into_iter().map(Row::event).collect()
+}
+
+/// When each phase was first seen: for an attempt, and for the last `limit` of its cluster.
+pub async fn first_in_phases(
+    tx: &mut Tx,
+    attempt: AttemptId,
+    cluster: &Hostname,
+    limit: i64,
+) -> Result<Vec<(AttemptId, Phase, i64)>> {
+    let rows: Vec<(String, String, i64)> = on!(tx, conn => sqlx::query_as(FIRST_IN_PHASES)
+        .bind(attempt.to_string())
+        .bind(cluster.as_str())
+        .bind(limit)
+        .fetch_all(conn))?;
+    let read = |(attempt, phase, at): (String, String, i64)| {
+        Ok((parsed("events", &attempt, &attempt)?, parsed("events", &attempt, &phase)?, at))
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// Id of the newest line; 0 if there is none.

@@ -177,20 +177,17 @@ struct Format {
     format: Option<String>,
 }
 
-/// The documents a blade would be sent, without secrets.
-async fn render(
-    State(app): State<Shared>,
-    Path(name): Path<String>,
-    Query(query): Query<Format>,
-) -> Answer {
+/// The documents a blade would be sent, without secrets: file name → text. Default format: the
+/// boot image's own.
+pub fn documents(app: &Arc<App>, name: &str, format: Option<&str>) -> Answer {
     let snapshot = app.snapshot.load_full();
-    let blade = snapshot.by_name(&name).ok_or_else(|| ApiError::missing("blade", &name))?;
+    let blade = snapshot.by_name(name).ok_or_else(|| ApiError::missing("blade", name))?;
     let nobody = AttemptId(uuid::Uuid::nil());
     let base = app.boot_url.clone().unwrap_or_else(|| "http://SERVER".to_owned());
     let plan =
-        install::plan(&app, &snapshot, blade, nobody, 0, &base).map_err(ApiError::refused)?;
+        install::plan(app, &snapshot, blade, nobody, 0, &base).map_err(ApiError::refused)?;
     let native = if plan.os() == Ok(Os::Flatcar) { "coreos" } else { "cloud-init" };
-    let files = match query.format.as_deref().unwrap_or(native) {
+    let files = match format.unwrap_or(native) {
         "coreos" => json!({ "config.yml": plan.document.coreos(None) }),
         "cloud-init" => {
             let made = plan.document.cloud_init(None);
@@ -204,6 +201,14 @@ async fn render(
         }
     };
     Ok(Json(files))
+}
+
+async fn render(
+    State(app): State<Shared>,
+    Path(name): Path<String>,
+    Query(query): Query<Format>,
+) -> Answer {
+    documents(&app, &name, query.format.as_deref())
 }
 
 async fn topologies(State(app): State<Shared>) -> Answer {

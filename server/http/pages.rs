@@ -1,8 +1,0 @@
-//! The pages (askama): placeholder until the templates are here.
-use axum::Router;
-
-use super::Shared;
-
-pub fn router() -> Router<Shared> {
-    Router::new()
-}
