@@ -8,7 +8,7 @@ use dhcproto::{
 };
 use firstlight::{
     dhcp::{Seen, What},
-    inventory::Intent,
+    inventory::{Intent, LeaseState},
 };
 use net::{Bench, CONFIG, Frame, INVENTORY, Port, snapshot};
 
@@ -120,6 +120,21 @@ fn twenty_strangers_at_once_have_twenty_addresses() {
     given.sort_unstable();
     given.dedup();
     assert_eq!(given.len(), 20);
+}
+
+#[test]
+fn rfc2131_2_2_an_address_that_answers_arp_is_not_offered_from_the_pool() {
+    let bench = bench();
+    bench.client_runs("ip address add 10.12.9.1/16 dev cli");
+    let (_, ack) = dora(&bench.port(), STRANGER, &[]);
+    assert_eq!(read(&ack).yiaddr().to_string(), "10.12.9.2");
+    let alert = bench.wait_for(|seen| seen.what == What::Alert);
+    assert!(alert.detail.contains("10.12.9.1 is used by"), "{}", alert.detail);
+    let aside = bench.committed.lock().unwrap()[0].clone();
+    assert_eq!(
+        (aside.ip.to_string().as_str(), aside.state),
+        ("10.12.9.1", LeaseState::Quarantined)
+    );
 }
 
 #[test]

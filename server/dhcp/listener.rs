@@ -11,13 +11,16 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Complaint, Desk, Job, State,
+    Complaint, Desk, Entry, Hold, Job, State, arp,
     net::{self, Sockets},
-    reply::{Answer, Interface, decide},
+    reply::{Answer, Decision, Interface, POOL_QUARANTINE_MS, decide},
     seen::{Seen, What},
     wire::Request,
 };
-use crate::blade::Millis;
+use crate::{
+    blade::Millis,
+    inventory::{Lease, LeaseState},
+};
 
 /// Interfaces are looked at again this often: addresses and links come and go.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -63,7 +66,7 @@ impl Listener {
                             std::net::IpAddr::V4(ip) => ip,
                             std::net::IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
                         };
-                        self.handle(&buffer[..length], from).await;
+                        self.receive(&buffer[..length], from).await;
                     }
                     Err(error) => {
                         let text = format!("receiving on {} failed: {error}", self.name);
@@ -76,7 +79,7 @@ impl Listener {
         }
     }
 
-    async fn handle(self: &Arc<Self>, packet: &[u8], from: Ipv4Addr) {
+    async fn receive(self: &Arc<Self>, packet: &[u8], from: Ipv4Addr) {
         let now = now();
         let request = match Request::parse(packet) {
             Ok(request) => request,
@@ -89,6 +92,57 @@ impl Listener {
         };
         let (decision, extra) = self.decide(&request, now);
         self.desk.tell(extra);
+        if let Some(ip) = decision.probe
+            && let Ok(permit) = Arc::clone(&self.desk.probes).try_acquire_owned()
+        {
+            let (listener, packet) = (Arc::clone(self), packet.to_vec());
+            self.desk.probing.spawn(async move {
+                listener.offer_unless_used(ip, decision, &packet).await;
+                drop(permit);
+            });
+            return;
+        }
+        self.carry_out(decision).await;
+    }
+
+    /// Sends an offer, or if its address is in use puts that aside and offers the next, once.
+    async fn offer_unless_used(self: &Arc<Self>, ip: Ipv4Addr, offer: Decision, packet: &[u8]) {
+        let (interface, sockets) = (self.interface.load_full(), self.sockets.load_full());
+        let from = offer.answer.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |answer| answer.from);
+        let holder = match arp::holder(ip, from, &interface, &sockets.link).await {
+            Ok(holder) => holder,
+            Err(error) => {
+                self.complain(Complaint::Send, format!("asking who has {ip} failed: {error}"));
+                None
+            }
+        };
+        let Ok(request) = Request::parse(packet) else { return };
+        // The client itself may still use the address it had.
+        let Some(holder) = holder.filter(|holder| *holder != request.mac) else {
+            return self.carry_out(offer).await;
+        };
+        let now = now();
+        let until = now + POOL_QUARANTINE_MS;
+        let quarantine =
+            Lease { ip, mac: holder, state: LeaseState::Quarantined, until, hostname: None };
+        let mut seen = offer.seen;
+        for seen in &mut seen {
+            (seen.mac, seen.what, seen.firmware, seen.boot_file) =
+                (holder, What::Alert, None, None);
+            seen.detail = format!(
+                "address in use: pool address {ip} is used by {holder}; it is put aside for an \
+                 hour. Give that machine an address outside of the pool"
+            );
+        }
+        self.desk.state().book.put(ip, Entry { mac: holder, hold: Hold::Quarantined, until });
+        let durable = Some(quarantine);
+        self.carry_out(Decision { answer: None, durable, probe: None, seen }).await;
+        let (next, extra) = self.decide(&request, now);
+        self.desk.tell(extra);
+        self.carry_out(next).await;
+    }
+
+    async fn carry_out(self: &Arc<Self>, decision: Decision) {
         match decision.durable {
             None => {
                 if let Some(answer) = &decision.answer {
@@ -107,7 +161,7 @@ impl Listener {
     }
 
     /// Decides under the lock; notes that repeat are taken out.
-    fn decide(&self, request: &Request<'_>, now: Millis) -> (super::reply::Decision, Option<Seen>) {
+    fn decide(&self, request: &Request<'_>, now: Millis) -> (Decision, Option<Seen>) {
         let snapshot = self.desk.options.snapshot.load_full();
         let interface = self.interface.load();
         let mut guard = self.desk.state();

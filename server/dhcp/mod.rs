@@ -3,6 +3,7 @@
 //! Answered from the snapshot and the leases in memory. What must be durable goes through one
 //! group commit; its answers are sent after it, never before.
 
+mod arp;
 mod leases;
 mod listener;
 mod net;
@@ -19,8 +20,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     leases::{Entry, Hold, LeaseBook},
@@ -77,6 +78,8 @@ struct Desk {
     options: Options,
     state: Mutex<State>,
     jobs: mpsc::Sender<Job>,
+    probes: Arc<Semaphore>,
+    probing: TaskTracker,
 }
 
 impl fmt::Debug for Desk {
@@ -95,6 +98,10 @@ struct State {
     /// The snapshot the pools were searched with.
     known: Option<Arc<Snapshot>>,
 }
+
+/// Pool addresses asked about on the wire at once; beyond it they are offered unasked, because
+/// clients that wait would be worse.
+const PROBES: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Complaint {
@@ -131,7 +138,13 @@ impl Server {
             dropped: BTreeMap::new(),
             known: None,
         };
-        let desk = Arc::new(Desk { options, state: Mutex::new(state), jobs: sender });
+        let desk = Arc::new(Desk {
+            options,
+            state: Mutex::new(state),
+            jobs: sender,
+            probes: Arc::new(Semaphore::new(PROBES)),
+            probing: TaskTracker::new(),
+        });
         let listeners: io::Result<Vec<_>> = desk
             .options
             .interfaces
@@ -150,13 +163,15 @@ impl Server {
     /// Serves until cancelled; every answer owed to a written lease is sent before it returns.
     pub async fn run(self, stop: CancellationToken) {
         let Server { listeners, desk, jobs } = self;
-        let done = CancellationToken::new();
+        let (done, probing) = (CancellationToken::new(), desk.probing.clone());
         let mut listening = tokio::task::JoinSet::new();
         for listener in listeners {
             listening.spawn(listener.run(stop.clone()));
         }
         let committing = tokio::spawn(commit_leases(desk, jobs, done.clone()));
         while listening.join_next().await.is_some() {}
+        probing.close();
+        probing.wait().await;
         done.cancel();
         // It ends by itself when the queue is empty; it cannot fail but by a panic.
         if let Err(error) = committing.await {

@@ -79,13 +79,14 @@ fn ipv4(address: Option<&SockaddrStorage>) -> Option<Ipv4Addr> {
 pub struct Sockets {
     pub udp: UdpSocket,
     raw: AsyncFd<Socket>,
+    pub link: LinkAddr,
 }
 
 impl Sockets {
     pub fn open(name: &str, link: &LinkAddr) -> io::Result<Sockets> {
         let udp = udp(name).map_err(|error| explain(error, name))?;
         let raw = raw(link).map_err(|error| explain(error, name))?;
-        Ok(Sockets { udp, raw })
+        Ok(Sockets { udp, raw, link: *link })
     }
 
     pub async fn send(&self, interface: &Interface, answer: &Answer) -> io::Result<()> {
@@ -129,8 +130,12 @@ fn raw(link: &LinkAddr) -> io::Result<AsyncFd<Socket>> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
     socket.set_nonblocking(true)?;
     nix::sys::socket::bind(socket.as_raw_fd(), link)?;
+    register(socket, Interest::WRITABLE)
+}
+
+pub fn register(socket: Socket, interest: Interest) -> io::Result<AsyncFd<Socket>> {
     // SAFETY: `Socket` owns its descriptor: `as_raw_fd` is the same open one until it is dropped.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) }?)
+    Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
 }
 
 fn explain(error: io::Error, name: &str) -> io::Error {

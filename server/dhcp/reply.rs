@@ -6,6 +6,8 @@ mod states;
 
 use std::net::Ipv4Addr;
 
+pub use states::POOL_QUARANTINE_MS;
+
 use ipnet::Ipv4Net;
 
 use super::{
@@ -64,6 +66,9 @@ pub struct Decision {
     pub answer: Option<Answer>,
     /// Must be durable before `answer` is sent.
     pub durable: Option<Lease>,
+    /// A pool address that `answer` offers for the first time: worth asking the wire whether
+    /// somebody uses it (RFC 2131 §2.2).
+    pub probe: Option<Ipv4Addr>,
     pub seen: Vec<Seen>,
 }
 

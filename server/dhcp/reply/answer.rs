@@ -62,6 +62,7 @@ impl<'a> Exchange<'a> {
         Decision {
             answer: packet.map(|packet| Answer { packet, from: server, to }),
             durable: None,
+            probe: None,
             seen: vec![self.note(What::Naked, Some(asked), format!("refused {asked}: {why}"))],
         }
     }
@@ -97,6 +98,7 @@ impl<'a> Exchange<'a> {
             Some(packet) => Decision {
                 answer: Some(Answer { packet, from: server, to: self.destination(yiaddr) }),
                 durable,
+                probe: None,
                 seen: vec![seen],
             },
             None => self.ignore(yiaddr, "what it wants echoed fits no packet".to_owned()),

@@ -18,7 +18,7 @@ use crate::{
 /// client waits ten seconds itself; longer would let one forged packet hold a blade up.
 const RESERVED_QUARANTINE_MS: Millis = 20_000;
 /// How long a declined pool address is left alone.
-const POOL_QUARANTINE_MS: Millis = 3_600_000;
+pub const POOL_QUARANTINE_MS: Millis = 3_600_000;
 
 impl<'a> Exchange<'a> {
     pub(super) fn discover(&self, book: &mut LeaseBook, party: Party<'a>) -> Decision {
@@ -29,8 +29,10 @@ impl<'a> Exchange<'a> {
             },
             Party::Dynamic(subnets) => match self.choose(book, &subnets) {
                 Some((ip, subnet)) => {
-                    self.hold(book, ip);
-                    self.offer(ip, subnet)
+                    let new = !self.hold(book, ip);
+                    // Behind a relay nobody would answer us.
+                    let probe = (new && self.request.giaddr.is_unspecified()).then_some(ip);
+                    Decision { probe, ..self.offer(ip, subnet) }
                 }
                 None => self.exhausted(book, &subnets),
             },
@@ -210,13 +212,16 @@ impl<'a> Exchange<'a> {
         self.alert(None, text)
     }
 
-    /// Keeps an offered address for its client; a lease that runs is not shortened.
-    fn hold(&self, book: &mut LeaseBook, ip: Ipv4Addr) {
+    /// Keeps an offered address for its client; a lease that runs is not shortened. True if
+    /// the client had it already.
+    fn hold(&self, book: &mut LeaseBook, ip: Ipv4Addr) -> bool {
+        let had = book.get(ip).is_some_and(|e| e.mac == self.request.mac && e.until > self.now);
         let runs = |entry: &Entry| entry.hold == Hold::Bound && entry.until > self.now + OFFER_MS;
         if !book.get(ip).is_some_and(runs) {
             let until = self.now + OFFER_MS;
             book.put(ip, Entry { mac: self.request.mac, hold: Hold::Offered, until });
         }
+        had
     }
 
     fn bind(&self, book: &mut LeaseBook, ip: Ipv4Addr, subnet: &'a Subnet) -> Decision {
