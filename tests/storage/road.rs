@@ -4,7 +4,7 @@ use firstlight::{
     blade::{
         AttemptId, Hostname, Kind, MAX_TRIES, NewEvent, Outcome, Phase, ReportState, Standing, Step,
     },
-    db::{self, DbError},
+    db::{self, Db, DbError},
     inventory::Intent,
     journal::{Begun, Journal, ReportAnswer, Sighting},
 };
@@ -306,6 +306,36 @@ async fn an_answer_comes_after_the_snapshot_and_the_signal(
         assert!(changes.has_changed().unwrap());
         changes.mark_unchanged();
     }
+}
+
+/// What is durable is answered from as soon as it can be read, and not acknowledged before.
+#[rstest]
+#[tokio::test]
+async fn a_snapshot_that_could_not_be_loaded_is_loaded_with_the_next_write(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let base = engine.database().await;
+    let journal = base.journal().await;
+    begun(&journal).await;
+    let set_phase = async |phase: &'static str| {
+        let text = "UPDATE attempts SET phase = $1";
+        match &base.db {
+            Db::Lite { writer, .. } => {
+                sqlx::query(text).bind(phase).execute(writer).await.map(drop)
+            }
+            Db::Pg(pool) => sqlx::query(text).bind(phase).execute(pool).await.map(drop),
+        }
+        .unwrap();
+    };
+    set_phase("nonsense").await;
+    journal.hold(name("b2"), "disk swap".into()).await.unwrap_err();
+    let trouble = journal.trouble().expect("a person must look");
+    assert!(trouble.contains("\"nonsense\" is no phase"), "{trouble}");
+
+    set_phase("off").await;
+    journal.note(NewEvent::new(0, Kind::Alert, "any write")).await.unwrap();
+    assert_eq!(intent(&journal, "b2"), Intent::Wait("held by an operator: disk swap".into()));
+    assert_eq!(journal.trouble(), None);
 }
 
 #[rstest]

@@ -218,7 +218,7 @@ async fn an_address_has_one_lease_the_last_written(#[values(Sqlite, Postgres)] e
     let mut tx = base.db.begin().await.unwrap();
     for lease in [&first, &second] {
         db::put_lease(&mut tx, lease).await.unwrap();
-        assert_eq!(db::leases(&mut tx).await.unwrap(), [lease.clone()]);
+        assert_eq!(db::leases(&mut tx).await.unwrap(), std::slice::from_ref(lease));
     }
     db::delete_lease(&mut tx, first.ip).await.unwrap();
     assert_eq!(db::leases(&mut tx).await.unwrap(), []);
