@@ -258,7 +258,7 @@ mod tests {
             rates.look(at, &seen);
         }
         let trouble = "the daemon does not answer; waiting for it";
-        let scene = Scene { trouble: Some(trouble), columns: 120, ..scene(24) };
+        let scene = Scene { trouble: Some(trouble), columns: 140, ..scene(24) };
         insta::assert_snapshot!(draw(&scene, &seen, &rates).join("\n"), @"
         cluster prod-a: 1 of 4 ready · 39% · 1 failed · about 1 min 35 s left · 2 min 35 s so far
           ! the daemon does not answer; waiting for it
