@@ -8,6 +8,8 @@ use std::{
 use clap::CommandFactory;
 use firstlight::cli::Cli;
 
+mod daemon;
+
 /// The program with nothing of this machine's environment in its answers.
 pub fn firstlight() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_firstlight"));

@@ -137,7 +137,8 @@ fn unpack(text: &str) -> anyhow::Result<(&str, Vec<Key>)> {
     let mut lines = None;
     for (index, line) in rest.lines().enumerate() {
         let number = rows + index + 1;
-        let bad = || format!("line {number}: is no line of a backup");
+        let bad =
+            || format!("line {number}: is no line of a backup; was it cut short? copy it again");
         ensure!(lines.is_none(), "line {number}: comes after the end");
         let value: Value = serde_json::from_str(line).with_context(bad)?;
         match (value["key"].as_str(), value["data"].as_str(), value["lines"].as_u64()) {
