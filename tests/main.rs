@@ -1,5 +1,6 @@
 //! One integration binary; each module reads like the feature it proves.
 mod boot_images;
+mod commands;
 mod dhcp_wire;
 mod house;
 mod install_script;

@@ -198,3 +198,91 @@ pub fn remark(view: &BladeView) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(name: &str, phase: Phase, outcome: Option<Outcome>) -> BladeView {
+        let standing = crate::blade::Standing { phase, outcome: outcome.unwrap_or(Outcome::Going) };
+        BladeView {
+            name: name.parse().unwrap(),
+            slot: None,
+            rack: None,
+            chassis: None,
+            macs: Vec::new(),
+            ip: None,
+            arch: None,
+            cluster: None,
+            role: None,
+            class: outcome.map_or(Class::Off, |_| standing.class()),
+            phase,
+            outcome,
+            percent: phase.percent(0, 0),
+            reason: None,
+            attempt: None,
+            number: None,
+            started: outcome.map(|_| 0),
+            phase_since: None,
+            last_seen: None,
+            ended: None,
+            bytes_done: 0,
+            bytes_total: 0,
+            eta_ms: None,
+        }
+    }
+
+    fn blades() -> Vec<BladeView> {
+        let mut writing = view("r1-c1-b01", Phase::Write, Some(Outcome::Going));
+        (writing.bytes_done, writing.bytes_total) = (300 << 20, 500 << 20);
+        writing.percent = Phase::Write.percent(300, 500);
+        writing.eta_ms = Some(95_000);
+        let mut failed = view("r1-c1-b02", Phase::Preflight, Some(Outcome::Failed));
+        failed.reason = Some("E_DISK_NONE: no disk \x1b[31mfits".to_owned());
+        failed.ended = Some(40_000);
+        let mut ready = view("r1-c1-b10", Phase::Ready, Some(Outcome::Ready));
+        ready.ended = Some(150_000);
+        vec![writing, failed, ready, view("r1-c1-b11", Phase::Off, None)]
+    }
+
+    fn scene(rows: usize) -> Scene<'static> {
+        Scene { title: "cluster prod-a", now: 155_000, since: 0, trouble: None, columns: 90, rows }
+    }
+
+    #[test]
+    fn each_blade_has_its_bar_and_trouble_its_reason() {
+        let mut rates = Rates::default();
+        let mut seen = blades();
+        for (at, done) in [(140_000, 100 << 20), (145_000, 200 << 20), (150_000, 300 << 20)] {
+            (seen[0].bytes_done, seen[0].last_seen) = (done, Some(at));
+            rates.look(at, &seen);
+        }
+        let trouble = "the daemon does not answer; waiting for it";
+        let scene = Scene { trouble: Some(trouble), columns: 140, ..scene(24) };
+        insta::assert_snapshot!(draw(&scene, &seen, &rates).join("\n"), @"
+        cluster prod-a: 1 of 4 ready · 39% · 1 failed · about 1 min 35 s left · 2 min 35 s so far
+          ! the daemon does not answer; waiting for it
+          r1-c1-b01  ████████░░░░░░░░░░░░  41%  write         300 MiB of 500 MiB · 20.0 MiB/s · 1 min 35 s left · 2 min 35 s so far
+          r1-c1-b02  ███░░░░░░░░░░░░░░░░░  18%  FAILED        took 40 s
+                       in preflight: E_DISK_NONE: no disk �[31mfits
+          r1-c1-b10  ████████████████████ 100%  ready         took 2 min 30 s
+          r1-c1-b11  ░░░░░░░░░░░░░░░░░░░░   0%  not begun
+        ");
+    }
+
+    #[test]
+    fn a_picture_fits_the_terminal_and_shows_trouble_first() {
+        let lines = draw(&scene(5), &blades(), &Rates::default());
+        insta::assert_snapshot!(lines.join("\n"), @"
+        cluster prod-a: 1 of 4 ready · 39% · 1 failed · about 1 min 35 s left · 2 min 35 s so far
+          r1-c1-b02  ███░░░░░░░░░░░░░░░░░  18%  FAILED        took 40 s
+                       in preflight: E_DISK_NONE: no disk �[31mfits
+          … and 3 more
+        ");
+        let narrow = Scene { columns: 30, ..scene(24) };
+        for line in draw(&narrow, &blades(), &Rates::default()) {
+            assert!(super::super::table::width(&line) <= 30, "{line}");
+        }
+        assert!(draw(&scene(0), &[], &Rates::default()).len() == 1);
+    }
+}

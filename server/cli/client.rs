@@ -21,6 +21,12 @@ pub struct Remote {
     token: Option<String>,
 }
 
+impl Remote {
+    pub fn new(url: String, token: Option<String>) -> Remote {
+        Remote { url, token }
+    }
+}
+
 /// Why there is no answer; the text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {

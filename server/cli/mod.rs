@@ -11,7 +11,9 @@ use tracing_subscriber::EnvFilter;
 use crate::lab::{self, LabCommand};
 
 pub mod apply;
+pub mod backup;
 pub mod bars;
+pub mod check;
 pub mod client;
 pub mod image;
 pub mod operate;
@@ -50,6 +52,13 @@ enum Command {
 Example:
   firstlight serve --config /etc/firstlight/firstlight.toml")]
     Serve(Config),
+    /// Say what would keep blades from booting: configuration, ports, interfaces, images, clock
+    #[command(after_help = "Works without the daemon, and asks it too if it runs. Exit code 1 if
+something is wrong, 2 for a bad configuration.
+
+Example:
+  firstlight check --config /etc/firstlight/firstlight.toml")]
+    Check(check::CheckArgs),
     /// Write racks, blades and clusters into the inventory: shows the difference first, all or nothing
     #[command(after_help = "What the files do not name stays, unless --prune.
 
@@ -131,6 +140,24 @@ Example:
     #[command(after_help = "Example:
   firstlight lab up demo --blades 3 --uefi 1")]
     Lab(LabCommand),
+    /// Save the daemon's database and keys in one file
+    #[command(
+        after_help = "Runs beside the daemon, as its user. Boot images are not saved: keep their
+bundles. The file holds secrets.
+
+Example:
+  firstlight backup /root/firstlight-backup.jsonl"
+    )]
+    Backup(backup::BackupArgs),
+    /// Put a backup into an empty data_dir and database, of either kind
+    #[command(
+        after_help = "The daemon must not run. Moves a site from SQLite to PostgreSQL too: restore
+with a configuration that names the other database.
+
+Example:
+  firstlight restore /root/firstlight-backup.jsonl --config /etc/firstlight/firstlight.toml"
+    )]
+    Restore(backup::RestoreArgs),
 }
 
 #[derive(Debug, Args)]
@@ -138,6 +165,15 @@ pub struct Config {
     /// The daemon's configuration
     #[arg(long, value_name = "FILE", env = "FIRSTLIGHT_CONFIG", default_value = CONFIG)]
     pub config: PathBuf,
+}
+
+impl Config {
+    /// `None` after its problems were told: the exit code is 2.
+    fn read(&self) -> Option<crate::config::Config> {
+        crate::daemon::read_config(&self.config)
+            .inspect_err(|error| eprintln!("firstlight: {error}"))
+            .ok()
+    }
 }
 
 /// Runs what the arguments ask for. To be called from the process's first thread, before there
@@ -175,6 +211,9 @@ fn log(daemon: bool) {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => Ok(crate::daemon::run(&args.config).await),
+        Command::Check(args) => check::run(args).await,
+        Command::Backup(args) => backup::backup(args).await,
+        Command::Restore(args) => backup::restore(args).await,
         Command::Apply(args) => apply::run(args).await,
         Command::Export(remote) => show::export(&remote).await,
         Command::Get(args) => show::get(args).await,

@@ -29,7 +29,7 @@ mod rounds;
 mod sightings;
 mod surroundings;
 
-pub use surroundings::findings;
+pub use surroundings::{boot_programs, findings, interface, space};
 
 /// Runs until a signal. Exit codes: 0 stopped, 1 failed, 2 bad configuration.
 pub async fn run(path: &Path) -> ExitCode {
@@ -155,7 +155,8 @@ fn documents(data_dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
     Ok(texts)
 }
 
-fn lock(data_dir: &Path) -> anyhow::Result<fs::File> {
+/// Keeps other daemons off `data_dir` as long as the file is open.
+pub fn lock(data_dir: &Path) -> anyhow::Result<fs::File> {
     let path = data_dir.join("lock");
     let file = fs::File::create(&path).with_context(|| path.display().to_string())?;
     match file.try_lock() {

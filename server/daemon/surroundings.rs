@@ -16,14 +16,7 @@ const LEAST_FREE: u64 = 1 << 30;
 pub fn findings(config: &Config, images: &Images, loaders: &Loaders) -> Vec<Finding> {
     let mut findings = vec![space(config)];
     findings.extend(config.boot.interfaces.iter().map(|name| interface(config, name)));
-    match loaders.missing() {
-        missing if missing.is_empty() => {
-            findings.push(Finding::new("ok", "boot programs", "all are here"))
-        }
-        missing => findings.extend(
-            missing.iter().map(|loader| Finding::new("error", "boot programs", loader.to_string())),
-        ),
-    }
+    findings.extend(boot_programs(loaders));
     findings.push(match images.list().len() {
         0 => Finding::new(
             "warning",
@@ -35,7 +28,20 @@ pub fn findings(config: &Config, images: &Images, loaders: &Loaders) -> Vec<Find
     findings
 }
 
-fn space(config: &Config) -> Finding {
+/// What firmware loads by TFTP.
+pub fn boot_programs(loaders: &Loaders) -> Vec<Finding> {
+    let missing = loaders.missing();
+    if missing.is_empty() {
+        return vec![Finding::new("ok", "boot programs", "all are here")];
+    }
+    missing
+        .iter()
+        .map(|loader| Finding::new("error", "boot programs", loader.to_string()))
+        .collect()
+}
+
+/// Room in `data_dir`, which must exist.
+pub fn space(config: &Config) -> Finding {
     let dir = config.data_dir.display();
     match nix::sys::statvfs::statvfs(&config.data_dir) {
         Err(error) => Finding::new("error", "disk", format!("{dir}: {error}")),
@@ -61,7 +67,8 @@ fn space(config: &Config) -> Finding {
     }
 }
 
-fn interface(config: &Config, name: &str) -> Finding {
+/// Is `name` an interface that blades can be served on?
+pub fn interface(config: &Config, name: &str) -> Finding {
     let Ok(all) = nix::ifaddrs::getifaddrs() else {
         return Finding::new("error", "interfaces", "cannot be listed");
     };

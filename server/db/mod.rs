@@ -142,6 +142,31 @@ impl Db {
         Ok(Db::Lite { writer, reader })
     }
 
+    /// Can `database` be opened? Changes nothing: no schema is made. Says what is there.
+    pub async fn reachable(database: &str, data_dir: &Path) -> Result<String> {
+        use sqlx::{Connection, PgConnection, SqliteConnection};
+        let file = data_dir.join("firstlight.sqlite");
+        let lite = database == "sqlite";
+        let place = if lite { file.display().to_string() } else { place_of(database) };
+        if lite && !file.exists() {
+            return Ok(format!("{place} is not there yet; serve makes it"));
+        }
+        let asked = async {
+            if lite {
+                let options = SqliteConnectOptions::new().filename(&file).read_only(true);
+                SqliteConnection::connect_with(&options).await?.close().await
+            } else {
+                PgConnection::connect(database).await?.close().await
+            }
+        };
+        let asked = tokio::time::timeout(Duration::from_secs(10), asked).await;
+        let asked = asked.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut));
+        match asked {
+            Ok(()) => Ok(format!("{place} answers")),
+            Err(error) => Err(DbError::Open { place, message: error.to_string() }),
+        }
+    }
+
     /// A transaction that may write.
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self {

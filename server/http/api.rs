@@ -184,8 +184,7 @@ pub fn documents(app: &Arc<App>, name: &str, format: Option<&str>) -> Answer {
     let blade = snapshot.by_name(name).ok_or_else(|| ApiError::missing("blade", name))?;
     let nobody = AttemptId(uuid::Uuid::nil());
     let base = app.boot_url.clone().unwrap_or_else(|| "http://SERVER".to_owned());
-    let plan =
-        install::plan(app, &snapshot, blade, nobody, 0, &base).map_err(ApiError::refused)?;
+    let plan = install::plan(app, &snapshot, blade, nobody, 0, &base).map_err(ApiError::refused)?;
     let native = if plan.os() == Ok(Os::Flatcar) { "coreos" } else { "cloud-init" };
     let files = match format.unwrap_or(native) {
         "coreos" => json!({ "config.yml": plan.document.coreos(None) }),

@@ -19,11 +19,7 @@ use super::{
 use crate::{
     blade::{Hostname, Outcome, Phase},
     db::{self, AttemptRow},
-    http::{
-        Shared,
-        api::ApiError,
-        operate,
-    },
+    http::{Shared, api::ApiError, operate},
     inventory::Blade,
 };
 
@@ -63,7 +59,8 @@ pub async fn ask_blade(
 /// True while an attempt of this blade would be lost.
 fn under_way(attempts: &[AttemptRow]) -> bool {
     attempts.first().is_some_and(|row| {
-        row.standing.outcome == Outcome::Going && (Phase::Powering..Phase::Up).contains(&row.standing.phase)
+        row.standing.outcome == Outcome::Going
+            && (Phase::Powering..Phase::Up).contains(&row.standing.phase)
     })
 }
 
@@ -77,7 +74,10 @@ fn reinstall(app: &Shared, visitor: &Visitor, blade: &Blade, attempts: &[Attempt
         page: visitor.page(app, "racks", &fill(t.reinstall_ask, &[("name", &name)])),
         wrong: None,
         loses: t.reinstall_loses.to_owned(),
-        lines: vec![Loss { blade: name.clone(), text: disk_lost(hello(attempts).as_ref(), blade, &words) }],
+        lines: vec![Loss {
+            blade: name.clone(),
+            text: disk_lost(hello(attempts).as_ref(), blade, &words),
+        }],
         warnings: warnings.into_iter().flatten().collect(),
         action: format!("/blades/{name}/reinstall"),
         op: None,
@@ -88,7 +88,13 @@ fn reinstall(app: &Shared, visitor: &Visitor, blade: &Blade, attempts: &[Attempt
     }
 }
 
-fn power(app: &Shared, visitor: &Visitor, blade: &Blade, attempts: &[AttemptRow], op: &'static str) -> AskPage {
+fn power(
+    app: &Shared,
+    visitor: &Visitor,
+    blade: &Blade,
+    attempts: &[AttemptRow],
+    op: &'static str,
+) -> AskPage {
     let t = visitor.words().t;
     let name = blade.name.to_string();
     let word = if op == "off" { t.op_off } else { t.op_cycle };
@@ -115,7 +121,8 @@ pub async fn act_blade(
     Form(fields): Form<Fields>,
 ) -> Response {
     // Only the name of a blade that exists is sent back in a header.
-    let back = name.parse::<Hostname>().map_or_else(|_| "/".to_owned(), |name| format!("/blades/{name}"));
+    let back =
+        name.parse::<Hostname>().map_or_else(|_| "/".to_owned(), |name| format!("/blades/{name}"));
     match operate::perform(&app, &name, &action, &fields.op, &fields.why).await {
         Ok(_) => Redirect::to(&back).into_response(),
         Err(error) => visitor.problem(&app, error, &back),
@@ -123,14 +130,23 @@ pub async fn act_blade(
 }
 
 /// Asks before a cluster is deployed: which disks of which blades are lost.
-pub async fn ask_deploy(State(app): State<Shared>, visitor: Visitor, Path(name): Path<String>) -> Response {
+pub async fn ask_deploy(
+    State(app): State<Shared>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Response {
     match deploy_page(&app, &visitor, &name, None).await {
         Ok(page) => visitor.ok(&page),
         Err(error) => visitor.problem(&app, error, "/clusters"),
     }
 }
 
-async fn deploy_page(app: &Shared, visitor: &Visitor, name: &str, wrong: Option<&'static str>) -> Result<AskPage, ApiError> {
+async fn deploy_page(
+    app: &Shared,
+    visitor: &Visitor,
+    name: &str,
+    wrong: Option<&'static str>,
+) -> Result<AskPage, ApiError> {
     let (plan, steps, _) = planned(app, visitor, name).await?;
     if !plan.problems.is_empty() {
         return Err(ApiError::refused(plan.problems.join("\n")));
@@ -145,7 +161,10 @@ async fn deploy_page(app: &Shared, visitor: &Visitor, name: &str, wrong: Option<
         loses: fill(t.deploy_loses, &[("n", &steps.len().to_string())]),
         lines: steps
             .iter()
-            .map(|step| Loss { blade: step.name.to_string(), text: format!("{} · {}", step.role, step.disk) })
+            .map(|step| Loss {
+                blade: step.name.to_string(),
+                text: format!("{} · {}", step.role, step.disk),
+            })
             .collect(),
         warnings: warnings.into_iter().flatten().collect(),
         action: format!("/clusters/{name}/deploy"),

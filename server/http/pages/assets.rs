@@ -33,7 +33,11 @@ pub struct Asked {
     v: Option<String>,
 }
 
-pub async fn serve(Path(name): Path<String>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+pub async fn serve(
+    Path(name): Path<String>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Response {
     // Templates are in the same folder, and no one's business.
     let kind = match name.rsplit_once('.').map(|(_, kind)| kind) {
         Some("css") => Some("text/css; charset=utf-8"),
@@ -46,10 +50,19 @@ pub async fn serve(Path(name): Path<String>, Query(asked): Query<Asked>, headers
     };
     let version = version(&file.metadata.sha256_hash());
     // An address without the hash, or with that of an older daemon, must be asked for again.
-    let cache = if asked.v.as_deref() == Some(version.as_str()) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let cache = if asked.v.as_deref() == Some(version.as_str()) {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     let tag = format!("\"{version}\"");
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|have| have.as_bytes() == tag.as_bytes());
-    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { file.data.into_owned().into_response() };
+    let known =
+        headers.get(header::IF_NONE_MATCH).is_some_and(|have| have.as_bytes() == tag.as_bytes());
+    let mut response = if known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        file.data.into_owned().into_response()
+    };
     let out = response.headers_mut();
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     out.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
@@ -62,7 +75,8 @@ mod tests {
     use super::*;
 
     async fn get(name: &str, v: Option<&str>, have: Option<&str>) -> Response {
-        let headers = have.map(|tag| (header::IF_NONE_MATCH, tag.parse().unwrap())).into_iter().collect();
+        let headers =
+            have.map(|tag| (header::IF_NONE_MATCH, tag.parse().unwrap())).into_iter().collect();
         serve(Path(name.to_owned()), Query(Asked { v: v.map(str::to_owned) }), headers).await
     }
 

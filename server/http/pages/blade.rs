@@ -45,7 +45,13 @@ pub struct DocumentsPage {
 }
 
 /// `attempts`: newest first.
-pub fn model(page: Page, known: &Known<'_>, disk: Option<&DiskSelector>, attempts: &[AttemptRow], words: &Words<'_>) -> BladePage {
+pub fn model(
+    page: Page,
+    known: &Known<'_>,
+    disk: Option<&DiskSelector>,
+    attempts: &[AttemptRow],
+    words: &Words<'_>,
+) -> BladePage {
     let attempt = known.row.map(|row| {
         let n = fill(words.t.attempt_n, &[("n", &row.number.to_string())]);
         format!("{n} · {}", fill(words.t.started_at, &[("time", &words.clock(row.started))]))
@@ -90,7 +96,8 @@ fn table(hardware: &Hardware, words: &Words<'_>) -> Vec<(&'static str, String)> 
     let t = words.t;
     let arch = hardware.arch.clone().unwrap_or_default();
     let cpu = hardware.cpus.map(|n| fill(t.cores, &[("n", &n.to_string()), ("arch", &arch)]));
-    let mut rows: Vec<(&'static str, Option<String>)> = vec![(t.cpu, cpu), (t.memory, hardware.memory.clone())];
+    let mut rows: Vec<(&'static str, Option<String>)> =
+        vec![(t.cpu, cpu), (t.memory, hardware.memory.clone())];
     for disk in &hardware.disks {
         let data = if disk.has_data { format!(" · {}", t.disk_data) } else { String::new() };
         rows.push((t.disk, Some(format!("{}{data}", disk.words()))));

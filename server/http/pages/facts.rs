@@ -100,7 +100,8 @@ pub fn place(view: &BladeView, words: &Words<'_>) -> Option<String> {
 
 pub fn facts(known: &Known<'_>, words: &Words<'_>, all_phases: bool) -> Facts {
     let Known { view, row, spans, run, .. } = known;
-    let join = |parts: Vec<Option<String>>| parts.into_iter().flatten().collect::<Vec<_>>().join(" · ");
+    let join =
+        |parts: Vec<Option<String>>| parts.into_iter().flatten().collect::<Vec<_>>().join(" · ");
     let macs = view.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" · ");
     let lines = [
         join(vec![place(view, words)]),
@@ -108,7 +109,10 @@ pub fn facts(known: &Known<'_>, words: &Words<'_>, all_phases: bool) -> Facts {
         join(vec![view.cluster.as_ref().map(ToString::to_string), view.arch.clone()]),
     ];
     let bars = row.map(|row| bars(row, spans, run, words, all_phases)).unwrap_or_default();
-    let slower = spans.last().filter(|_| view.outcome == Some(Outcome::Going)).and_then(|span| run.slower(span));
+    let slower = spans
+        .last()
+        .filter(|_| view.outcome == Some(Outcome::Going))
+        .and_then(|span| run.slower(span));
     Facts {
         name: view.name.clone(),
         role: view.role.clone().unwrap_or_else(|| words.t.role_none.to_owned()),
@@ -134,8 +138,10 @@ pub fn facts(known: &Known<'_>, words: &Words<'_>, all_phases: bool) -> Facts {
 /// Bytes a second in the phase it is in, from this blade's own reports.
 pub fn rate(view: &BladeView) -> Option<i64> {
     let took = view.last_seen? - view.phase_since?;
-    let moving = view.outcome == Some(Outcome::Going) && matches!(view.phase, Phase::Write | Phase::Bundle);
-    (moving && took >= 1000 && view.bytes_done > 0).then(|| view.bytes_done.saturating_mul(1000) / took)
+    let moving =
+        view.outcome == Some(Outcome::Going) && matches!(view.phase, Phase::Write | Phase::Bundle);
+    (moving && took >= 1000 && view.bytes_done > 0)
+        .then(|| view.bytes_done.saturating_mul(1000) / took)
 }
 
 fn pace(known: &Known<'_>, words: &Words<'_>) -> String {
@@ -145,7 +151,10 @@ fn pace(known: &Known<'_>, words: &Words<'_>) -> String {
     if view.outcome == Some(Outcome::Going) {
         parts.extend(rate(view).map(|rate| format!("{}/s", bytes(rate))));
         if view.bytes_total > 0 && matches!(view.phase, Phase::Write | Phase::Bundle) {
-            parts.push(fill(t.bytes_of, &[("done", &bytes(view.bytes_done)), ("total", &bytes(view.bytes_total))]));
+            parts.push(fill(
+                t.bytes_of,
+                &[("done", &bytes(view.bytes_done)), ("total", &bytes(view.bytes_total))],
+            ));
         }
         parts.extend(view.eta_ms.map(|ms| fill(t.time_left, &[("time", &words.about(ms))])));
     }
@@ -153,7 +162,9 @@ fn pace(known: &Known<'_>, words: &Words<'_>) -> String {
     if let Some(seen) = view.last_seen.filter(|_| !over) {
         parts.push(fill(t.last_seen, &[("time", &words.duration(known.now - seen))]));
     }
-    if let (Some(Outcome::Ready), Some(started), Some(ended)) = (view.outcome, view.started, view.ended) {
+    if let (Some(Outcome::Ready), Some(started), Some(ended)) =
+        (view.outcome, view.started, view.ended)
+    {
         let took = words.duration(ended - started);
         parts.push(fill(t.took, &[("state", t.outcome(Outcome::Ready)), ("time", &took)]));
     }
@@ -168,17 +179,32 @@ fn why(known: &Known<'_>, words: &Words<'_>) -> Option<Why> {
         Class::Held => t.why_held,
         _ => return None,
     };
-    let neighbours = known.run.took(view.phase).filter(|_| view.class != Class::Held).map(|(median, done)| {
-        let all = known.others.max(done);
-        fill(t.neighbours, &[("done", &done.to_string()), ("all", &all.to_string()), ("time", &words.duration(median))])
-    });
-    let tail = |event: &Event| Some(event.detail.get("log_tail")?.as_str()?.chars().take(16_384).collect::<String>());
+    let neighbours =
+        known.run.took(view.phase).filter(|_| view.class != Class::Held).map(|(median, done)| {
+            let all = known.others.max(done);
+            fill(
+                t.neighbours,
+                &[
+                    ("done", &done.to_string()),
+                    ("all", &all.to_string()),
+                    ("time", &words.duration(median)),
+                ],
+            )
+        });
+    let tail = |event: &Event| {
+        Some(event.detail.get("log_tail")?.as_str()?.chars().take(16_384).collect::<String>())
+    };
     Some(Why {
         title,
         reason: view.reason.clone().unwrap_or_default(),
         advice: if view.class == Class::Held { "" } else { t.advice(view.phase) },
         neighbours,
-        log_tail: known.events.iter().filter(|event| event.attempt == view.attempt).find_map(tail).filter(|tail| !tail.is_empty()),
+        log_tail: known
+            .events
+            .iter()
+            .filter(|event| event.attempt == view.attempt)
+            .find_map(tail)
+            .filter(|tail| !tail.is_empty()),
     })
 }
 

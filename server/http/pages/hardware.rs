@@ -29,7 +29,12 @@ impl Disk {
     /// `vda 10 GB QEMU HARDDISK QM00001`: what a person compares with the label on the disk.
     pub fn words(&self) -> String {
         let parts = [&self.name, &self.size, &self.model, &self.serial];
-        parts.into_iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
+        parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 

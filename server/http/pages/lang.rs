@@ -41,7 +41,8 @@ impl Lang {
 
     /// `?lang=` wins, then the cookie, then the browser's list (RFC 9110 §12.5.4); else English.
     pub fn choose(query: Option<&str>, cookies: Option<&str>, accept: Option<&str>) -> Lang {
-        let cookie = cookies.and_then(|all| all.split(';').find_map(|pair| pair.trim().strip_prefix("lang=")));
+        let cookie = cookies
+            .and_then(|all| all.split(';').find_map(|pair| pair.trim().strip_prefix("lang=")));
         let asked = query.and_then(Lang::of).or_else(|| cookie.and_then(Lang::of));
         asked.or_else(|| accept.and_then(preferred)).unwrap_or(Lang::En)
     }
@@ -91,7 +92,10 @@ impl Words<'_> {
     pub fn about(&self, ms: i64) -> String {
         match ms {
             ..60_000 => self.duration((ms.max(0) / 5_000 + 1) * 5_000),
-            60_000..3_600_000 => self.duration((ms + 30_000) / 60_000 * 60_000).replace(" 0 s", "").replace(" 0 秒", ""),
+            60_000..3_600_000 => self
+                .duration((ms + 30_000) / 60_000 * 60_000)
+                .replace(" 0 s", "")
+                .replace(" 0 秒", ""),
             _ => self.duration(ms),
         }
     }
@@ -135,7 +139,11 @@ pub fn bytes(n: i64) -> String {
         }
         (tenths, size, unit) = (size % 1000 / 100, size / 1000, next);
     }
-    if size < 10 && unit != "B" { format!("{size}.{tenths} {unit}") } else { format!("{size} {unit}") }
+    if size < 10 && unit != "B" {
+        format!("{size}.{tenths} {unit}")
+    } else {
+        format!("{size} {unit}")
+    }
 }
 
 #[cfg(test)]
@@ -154,11 +162,17 @@ mod tests {
     #[test]
     fn durations_and_sizes_are_read_at_a_glance() {
         let words = Words { t: Texts::of(Lang::En), zone: &TimeZone::UTC };
-        let told: Vec<String> = [20, 1400, 38_000, 231_000, 1_200_000, 7_500_000].iter().map(|ms| words.duration(*ms)).collect();
+        let told: Vec<String> = [20, 1400, 38_000, 231_000, 1_200_000, 7_500_000]
+            .iter()
+            .map(|ms| words.duration(*ms))
+            .collect();
         assert_eq!(told, ["0.02 s", "1.4 s", "38 s", "3 min 51 s", "20 min", "2 h 5 min"]);
         assert_eq!(words.about(362_000), "6 min");
         assert_eq!(words.about(38_000), "40 s");
-        let sizes: Vec<String> = [0, 999, 7_340_000, 212_000_000, 1_920_383_410_176, i64::MAX].iter().map(|n| bytes(*n)).collect();
+        let sizes: Vec<String> = [0, 999, 7_340_000, 212_000_000, 1_920_383_410_176, i64::MAX]
+            .iter()
+            .map(|n| bytes(*n))
+            .collect();
         assert_eq!(sizes, ["0 B", "999 B", "7.3 MB", "212 MB", "1.9 TB", "9223 PB"]);
         assert_eq!(words.clock_ms(i64::MIN), "–.192");
     }

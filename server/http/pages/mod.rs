@@ -156,7 +156,8 @@ async fn home(State(app): State<Shared>, visitor: Visitor, Query(asked): Query<H
 fn search(app: &App, visitor: &Visitor, overview: &view::Overview, q: &str) -> Response {
     let words = visitor.words();
     let q: String = q.chars().take(100).collect();
-    let found: Vec<_> = racks::every_blade(overview).filter(|view| tables::matches(view, &q, &words)).collect();
+    let found: Vec<_> =
+        racks::every_blade(overview).filter(|view| tables::matches(view, &q, &words)).collect();
     if let [one] = found.as_slice() {
         return Redirect::to(&format!("/blades/{}", one.name)).into_response();
     }
@@ -175,20 +176,36 @@ async fn blade(State(app): State<Shared>, visitor: Visitor, Path(name): Path<Str
         let view = view::blade_view(blade, looked.attempts.first(), journal::now());
         let page = visitor.page(&app, "racks", &name).following(looked.last_event);
         let known = looked.known(&view, &snapshot);
-        Ok(visitor.ok(&blade::model(page, &known, blade.disk.as_ref(), &looked.attempts, &visitor.words())))
+        Ok(visitor.ok(&blade::model(
+            page,
+            &known,
+            blade.disk.as_ref(),
+            &looked.attempts,
+            &visitor.words(),
+        )))
     };
     made.await.unwrap_or_else(|error| visitor.problem(&app, error, "/"))
 }
 
-async fn documents(State(app): State<Shared>, visitor: Visitor, Path(name): Path<String>) -> Response {
+async fn documents(
+    State(app): State<Shared>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Response {
     let made = || {
         let found = api::documents(&app, &name, None)?;
         let files = found.0.as_object().into_iter().flatten();
-        let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = |value: &serde_json::Value| {
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+        };
         let title = texts::fill(visitor.words().t.documents_of, &[("name", &name)]);
         let name = name.parse().map_err(|_| ApiError::missing("blade", &name))?;
         let files = files.map(|(file, value)| (file.clone(), text(value))).collect();
-        Ok(visitor.ok(&blade::DocumentsPage { page: visitor.page(&app, "racks", &title), name, files }))
+        Ok(visitor.ok(&blade::DocumentsPage {
+            page: visitor.page(&app, "racks", &title),
+            name,
+            files,
+        }))
     };
     made().unwrap_or_else(|error| visitor.problem(&app, error, "/"))
 }
@@ -205,7 +222,11 @@ async fn clusters(State(app): State<Shared>, visitor: Visitor) -> Response {
 }
 
 /// A cluster's plan and its blades, with what each one's disk is known to be.
-async fn planned(app: &Shared, visitor: &Visitor, name: &str) -> Result<(tables::Plan, Vec<tables::Step>, i64), ApiError> {
+async fn planned(
+    app: &Shared,
+    visitor: &Visitor,
+    name: &str,
+) -> Result<(tables::Plan, Vec<tables::Step>, i64), ApiError> {
     let plan = operate::plan(State(app.clone()), Path(name.to_owned())).await?;
     let plan: tables::Plan = serde_json::from_value(plan.0)
         .map_err(|error| ApiError(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
@@ -225,12 +246,19 @@ async fn planned(app: &Shared, visitor: &Visitor, name: &str) -> Result<(tables:
     Ok((plan, steps, last_event))
 }
 
-async fn cluster(State(app): State<Shared>, visitor: Visitor, Path(name): Path<String>) -> Response {
+async fn cluster(
+    State(app): State<Shared>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Response {
     let made = async {
         let (plan, steps, last_event) = planned(&app, &visitor, &name).await?;
         let words = visitor.words();
         let count = steps.iter().filter(|step| step.class == "ready").count();
-        let ready = texts::fill(words.t.ready_of, &[("ready", &count.to_string()), ("all", &steps.len().to_string())]);
+        let ready = texts::fill(
+            words.t.ready_of,
+            &[("ready", &count.to_string()), ("all", &steps.len().to_string())],
+        );
         let page = visitor.page(&app, "clusters", &name).following(last_event);
         Ok(visitor.ok(&tables::ClusterPage { page, plan, ready, steps }))
     };
@@ -254,14 +282,21 @@ struct Before {
     before: Option<i64>,
 }
 
-async fn events(State(app): State<Shared>, visitor: Visitor, Query(asked): Query<Before>) -> Response {
+async fn events(
+    State(app): State<Shared>,
+    visitor: Visitor,
+    Query(asked): Query<Before>,
+) -> Response {
     let made = async {
         let mut tx = app.journal.db().read().await?;
         let words = visitor.words();
         let page = visitor.page(&app, "events", words.t.journal);
         let (page, events) = match asked.before {
             Some(before) => (page, db::events_before(&mut tx, before, LINES).await?),
-            None => (page.following(db::last_event(&mut tx).await?), db::latest_events(&mut tx, LINES).await?),
+            None => (
+                page.following(db::last_event(&mut tx).await?),
+                db::latest_events(&mut tx, LINES).await?,
+            ),
         };
         let older = events.last().map(|event| event.id).filter(|id| *id > 1);
         let log = events.iter().map(|event| line(event, &words)).collect();

@@ -104,8 +104,16 @@ pub fn model(page: Page, overview: &Overview, beside: Beside, words: &Words<'_>)
             let n = rack.chassis.len().to_string();
             Rack {
                 name: rack.name.clone(),
-                holds: format!("{} · {}", words.blades(count), fill(words.t.n_chassis, &[("n", &n)])),
-                chassis: rack.chassis.iter().map(|chassis| chassis_model(chassis, &slot, words)).collect(),
+                holds: format!(
+                    "{} · {}",
+                    words.blades(count),
+                    fill(words.t.n_chassis, &[("n", &n)])
+                ),
+                chassis: rack
+                    .chassis
+                    .iter()
+                    .map(|chassis| chassis_model(chassis, &slot, words))
+                    .collect(),
             }
         })
         .collect();
@@ -115,7 +123,13 @@ pub fn model(page: Page, overview: &Overview, beside: Beside, words: &Words<'_>)
         heading: words.blades(overview.blades),
         summary: summary(overview, words),
         stack: stack(overview, words),
-        deploy: overview.clusters.iter().filter(|c| c.ready < c.blades.len()).map(|c| c.name.clone()).take(3).collect(),
+        deploy: overview
+            .clusters
+            .iter()
+            .filter(|c| c.ready < c.blades.len())
+            .map(|c| c.name.clone())
+            .take(3)
+            .collect(),
         racks,
         loose: overview.loose.iter().map(slot).collect(),
         attention: attention(overview, words),
@@ -126,7 +140,8 @@ pub fn model(page: Page, overview: &Overview, beside: Beside, words: &Words<'_>)
 
 /// Every blade of the site, in slot order, then those without a slot.
 pub fn every_blade(overview: &Overview) -> impl Iterator<Item = &BladeView> {
-    let slots = overview.racks.iter().flat_map(|rack| &rack.chassis).flat_map(|chassis| &chassis.slots);
+    let slots =
+        overview.racks.iter().flat_map(|rack| &rack.chassis).flat_map(|chassis| &chassis.slots);
     slots.flatten().chain(&overview.loose)
 }
 
@@ -138,7 +153,11 @@ fn alert(finding: &crate::http::view::Finding, words: &Words<'_>) -> Alert {
     Alert { level, label, what: finding.what.clone(), text: finding.text.clone() }
 }
 
-fn chassis_model(chassis: &ChassisView, slot: &dyn Fn(&BladeView) -> Slot, words: &Words<'_>) -> Chassis {
+fn chassis_model(
+    chassis: &ChassisView,
+    slot: &dyn Fn(&BladeView) -> Slot,
+    words: &Words<'_>,
+) -> Chassis {
     let place = |(index, view): (usize, &Option<BladeView>)| match view {
         Some(view) => Place::Taken(slot(view)),
         None => {
@@ -173,10 +192,13 @@ fn slot(view: &BladeView, chosen: Option<&Hostname>, words: &Words<'_>) -> Slot 
     };
     let number = view.slot.map_or_else(|| "·".to_owned(), |slot| slot.to_string());
     let told = match view.class {
-        Class::Installing | Class::Netbooting => format!("{} {} %", state(view, words), view.percent),
+        Class::Installing | Class::Netbooting => {
+            format!("{} {} %", state(view, words), view.percent)
+        }
         _ => state(view, words),
     };
-    let label = fill(words.t.slot_label, &[("n", &number), ("name", view.name.as_str()), ("state", &told)]);
+    let label =
+        fill(words.t.slot_label, &[("n", &number), ("name", view.name.as_str()), ("state", &told)]);
     Slot {
         number,
         name: view.name.clone(),

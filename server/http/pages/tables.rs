@@ -105,12 +105,16 @@ pub fn cluster(view: &ClusterView, words: &Words<'_>) -> Cluster {
         topology: view.topology.clone(),
         image: view.image.clone().unwrap_or_default(),
         ready: ready(view, words),
-        failed: (view.failed > 0).then(|| fill(words.t.failed_n, &[("n", &view.failed.to_string())])),
+        failed: (view.failed > 0)
+            .then(|| fill(words.t.failed_n, &[("n", &view.failed.to_string())])),
     }
 }
 
 pub fn ready(view: &ClusterView, words: &Words<'_>) -> String {
-    fill(words.t.ready_of, &[("ready", &view.ready.to_string()), ("all", &view.blades.len().to_string())])
+    fill(
+        words.t.ready_of,
+        &[("ready", &view.ready.to_string()), ("all", &view.blades.len().to_string())],
+    )
 }
 
 /// One row of a cluster's plan; `disk` is what will be erased.
@@ -131,9 +135,20 @@ pub fn step(step: &PlanStep, view: &BladeView, disk: String, words: &Words<'_>) 
 pub fn images(page: Page, sets: &[std::sync::Arc<ImageSet>], words: &Words<'_>) -> TablePage {
     let t = words.t;
     let row = |set: &ImageSet| {
-        let parts = set.artifacts.iter().map(|part| format!("{} {}", part.kind, part.arch)).collect::<Vec<_>>().join(", ");
+        let parts = set
+            .artifacts
+            .iter()
+            .map(|part| format!("{} {}", part.kind, part.arch))
+            .collect::<Vec<_>>()
+            .join(", ");
         let size = bytes(i64::try_from(set.size()).unwrap_or(i64::MAX));
-        vec![cell(&set.name), cell(format!("{} {}", set.os, set.os_version)), cell(&set.version), cell(parts), cell(size)]
+        vec![
+            cell(&set.name),
+            cell(format!("{} {}", set.os, set.os_version)),
+            cell(&set.version),
+            cell(parts),
+            cell(size),
+        ]
     };
     TablePage {
         page,
@@ -150,7 +165,13 @@ pub fn topologies(page: Page, entries: &[MenuEntry], words: &Words<'_>) -> Table
         let title = t.lang.pick(&entry.title_en, &entry.title_zh);
         let summary = t.lang.pick(&entry.summary_en, &entry.summary_zh);
         let state = if entry.available { t.available } else { t.later };
-        vec![cell(&entry.id), cell(title), cell(summary), cell(words.blades(entry.min_blades.into())), cell(state)]
+        vec![
+            cell(&entry.id),
+            cell(title),
+            cell(summary),
+            cell(words.blades(entry.min_blades.into())),
+            cell(state),
+        ]
     };
     TablePage {
         page,
@@ -165,10 +186,17 @@ pub fn topologies(page: Page, entries: &[MenuEntry], words: &Words<'_>) -> Table
 pub fn found(page: Page, blades: &[&BladeView], words: &Words<'_>) -> TablePage {
     let t = words.t;
     let row = |view: &&BladeView| {
-        let name = Cell { text: view.name.to_string(), href: Some(format!("/blades/{}", view.name)) };
+        let name =
+            Cell { text: view.name.to_string(), href: Some(format!("/blades/{}", view.name)) };
         let macs = view.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let ip = view.ip.map(|ip| ip.to_string()).unwrap_or_default();
-        vec![name, cell(place(view, words).unwrap_or_default()), cell(ip), cell(macs), cell(state(view, words))]
+        vec![
+            name,
+            cell(place(view, words).unwrap_or_default()),
+            cell(ip),
+            cell(macs),
+            cell(state(view, words)),
+        ]
     };
     TablePage {
         page,
@@ -182,8 +210,14 @@ pub fn found(page: Page, blades: &[&BladeView], words: &Words<'_>) -> TablePage 
 /// True if a blade is what a person looks for: every word is part of its name, place, address,
 /// MAC (in any common form), cluster, role or state.
 pub fn matches(view: &BladeView, query: &str, words: &Words<'_>) -> bool {
-    let mut hay: Vec<String> = view.macs.iter().flat_map(|mac| [mac.to_string(), mac.hyphenated(), mac.to_string().replace(':', "")]).collect();
-    hay.extend([&view.rack, &view.chassis, &view.cluster].into_iter().flatten().map(ToString::to_string));
+    let mut hay: Vec<String> = view
+        .macs
+        .iter()
+        .flat_map(|mac| [mac.to_string(), mac.hyphenated(), mac.to_string().replace(':', "")])
+        .collect();
+    hay.extend(
+        [&view.rack, &view.chassis, &view.cluster].into_iter().flatten().map(ToString::to_string),
+    );
     hay.extend(view.ip.map(|ip| ip.to_string()));
     hay.extend(view.role.clone());
     hay.extend([view.name.to_string(), state(view, words).to_lowercase()]);

@@ -235,7 +235,9 @@ impl Texts {
             Phase::Clock => "等待校时",
             Phase::Preflight | Phase::Partition => "等待安装程序：请查看刀片控制台",
             Phase::Write => "等待写入数据：刀片是否开机，磁盘是否正常？",
-            Phase::Verify | Phase::Bundle | Phase::Configure | Phase::BootOrder => "等待安装程序继续：请查看刀片控制台",
+            Phase::Verify | Phase::Bundle | Phase::Configure | Phase::BootOrder => {
+                "等待安装程序继续：请查看刀片控制台"
+            }
             Phase::Installed | Phase::Rebooting => "等待已安装的系统上报：刀片是否从磁盘启动？",
             Phase::Up | Phase::Joining => "等待角色的健康检查：请查看刀片上的服务日志",
             Phase::Ready => "无需等待",
@@ -269,7 +271,8 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<&str> {
-        let mut words: Vec<&str> = text.split('{').skip(1).filter_map(|part| Some(part.split_once('}')?.0)).collect();
+        let mut words: Vec<&str> =
+            text.split('{').skip(1).filter_map(|part| Some(part.split_once('}')?.0)).collect();
         words.sort_unstable();
         words
     }

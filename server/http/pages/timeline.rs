@@ -87,8 +87,16 @@ impl Run {
         }
         let enough = |(_, times): &(Phase, Vec<i64>)| times.len() >= ENOUGH;
         Run {
-            done_after: done.into_iter().filter(enough).map(|(phase, times)| (phase, median(&times))).collect(),
-            took: took.into_iter().filter(enough).map(|(phase, times)| (phase, (median(&times), times.len()))).collect(),
+            done_after: done
+                .into_iter()
+                .filter(enough)
+                .map(|(phase, times)| (phase, median(&times)))
+                .collect(),
+            took: took
+                .into_iter()
+                .filter(enough)
+                .map(|(phase, times)| (phase, (median(&times), times.len())))
+                .collect(),
         }
     }
 
@@ -136,7 +144,15 @@ pub fn bars(row: &AttemptRow, spans: &[Span], run: &Run, words: &Words<'_>, all:
         let mark = run.done_after.get(&phase).map(|at| percent(*at, axis));
         let label = words.t.phase(phase);
         let Some(span) = span else {
-            return Some(Bar { label, kind: "todo", x: "0".into(), width: "0".into(), mark, text: "–".into(), slower: None });
+            return Some(Bar {
+                label,
+                kind: "todo",
+                x: "0".into(),
+                width: "0".into(),
+                mark,
+                text: "–".into(),
+                slower: None,
+            });
         };
         let kind = match row.standing.outcome {
             _ if !span.last => "done",
@@ -160,9 +176,14 @@ pub fn bars(row: &AttemptRow, spans: &[Span], run: &Run, words: &Words<'_>, all:
         })
     };
     let road = Phase::ALL.into_iter().filter(|phase| *phase != Phase::Ready);
-    road.filter(|phase| *phase != Phase::Off || spans.iter().any(|span| span.phase == Phase::Off && (span.last || span.took() >= 1000)))
-        .filter_map(bar)
-        .collect()
+    road.filter(|phase| {
+        *phase != Phase::Off
+            || spans
+                .iter()
+                .any(|span| span.phase == Phase::Off && (span.last || span.took() >= 1000))
+    })
+    .filter_map(bar)
+    .collect()
 }
 
 /// With one decimal; kept so that the thinnest bar can be seen.
@@ -175,16 +196,35 @@ fn percent(part: i64, whole: i64) -> String {
 mod tests {
     use jiff::tz::TimeZone;
 
-    use super::{super::{example, lang::Lang, texts::Texts}, *};
+    use super::{
+        super::{example, lang::Lang, texts::Texts},
+        *,
+    };
 
     #[test]
     fn phases_follow_each_other_whatever_order_their_marks_come_in() {
         let mut row = example::row("r1-c1-b01", Phase::Write, Outcome::Going);
         row.started = 1_000;
-        let marks = vec![(Phase::Live, 9_000), (Phase::Off, 1_000), (Phase::Dhcp, 5_000), (Phase::Clock, 8_000), (Phase::Write, 12_000), (Phase::Ready, 13_000)];
+        let marks = vec![
+            (Phase::Live, 9_000),
+            (Phase::Off, 1_000),
+            (Phase::Dhcp, 5_000),
+            (Phase::Clock, 8_000),
+            (Phase::Write, 12_000),
+            (Phase::Ready, 13_000),
+        ];
         let spans = spans(&row, &marks, 20_000);
-        let told: Vec<_> = spans.iter().map(|span| (span.phase.as_str(), span.start, span.end)).collect();
-        assert_eq!(told, [("off", 1_000, 5_000), ("dhcp", 5_000, 8_000), ("clock", 8_000, 12_000), ("write", 12_000, 20_000)]);
+        let told: Vec<_> =
+            spans.iter().map(|span| (span.phase.as_str(), span.start, span.end)).collect();
+        assert_eq!(
+            told,
+            [
+                ("off", 1_000, 5_000),
+                ("dhcp", 5_000, 8_000),
+                ("clock", 8_000, 12_000),
+                ("write", 12_000, 20_000)
+            ]
+        );
         assert!(spans.iter().all(|span| span.took() >= 0));
     }
 
@@ -206,6 +246,9 @@ mod tests {
         assert_eq!(run.slower(&mine[0]), Some(4));
         let words = Words { t: Texts::of(Lang::En), zone: &TimeZone::UTC };
         let bars = bars(&row, &mine, &run, &words, false);
-        assert_eq!((bars[0].text.as_str(), bars[0].width.as_str(), bars[0].mark.as_deref()), ("88 s…", "100.0", Some("25.0")));
+        assert_eq!(
+            (bars[0].text.as_str(), bars[0].width.as_str(), bars[0].mark.as_deref()),
+            ("88 s…", "100.0", Some("25.0"))
+        );
     }
 }

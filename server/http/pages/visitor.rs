@@ -34,8 +34,13 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Visitor, Infallible> {
-        let text = |headers: &HeaderMap, name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
-        let asked = parts.uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));
+        let text = |headers: &HeaderMap, name| {
+            headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned)
+        };
+        let asked = parts
+            .uri
+            .query()
+            .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));
         let cookies = text(&parts.headers, header::COOKIE);
         let accept = text(&parts.headers, header::ACCEPT_LANGUAGE);
         Ok(Visitor {
@@ -48,7 +53,11 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
 }
 
 fn here(uri: &Uri) -> String {
-    let query = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("lang="));
+    let query = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !pair.starts_with("lang="));
     let query = query.collect::<Vec<_>>().join("&");
     let path = uri.path();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
@@ -77,7 +86,8 @@ impl Visitor {
         headers.insert(header::VARY, HeaderValue::from_static("cookie, accept-language"));
         if self.chose {
             let cookie = format!("lang={}{REMEMBER}", self.lang.tag());
-            headers.extend(HeaderValue::from_str(&cookie).map(|cookie| (header::SET_COOKIE, cookie)));
+            headers
+                .extend(HeaderValue::from_str(&cookie).map(|cookie| (header::SET_COOKIE, cookie)));
         }
         response
     }
@@ -88,7 +98,11 @@ impl Visitor {
 
     /// A page that says what was not done and why.
     pub fn problem(&self, app: &App, ApiError(status, text): ApiError, back: &str) -> Response {
-        let title = if status == StatusCode::NOT_FOUND { self.words().t.missing_page } else { self.words().t.refused };
+        let title = if status == StatusCode::NOT_FOUND {
+            self.words().t.missing_page
+        } else {
+            self.words().t.refused
+        };
         let page = self.page(app, "", title);
         let lines = text.lines().map(str::to_owned).collect();
         self.html(status, &ProblemPage { page, lines, back: back.to_owned() })
