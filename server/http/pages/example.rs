@@ -28,7 +28,8 @@ const NOW: Millis = START + 112_000;
 const PACE: [i64; 19] = [400, 38_000, 20, 1_400, 700, 6_100, 10_800, 600, 900, 1_900, 31_000, 2_200, 700, 1_500, 400, 300, 24_000, 9_000, 7_000];
 
 pub fn words(lang: Lang) -> Words<'static> {
-    Words { t: Texts::of(lang), zone: &TimeZone::UTC }
+    static UTC: TimeZone = TimeZone::UTC;
+    Words { t: Texts::of(lang), zone: &UTC }
 }
 
 pub fn row(blade: &str, phase: Phase, outcome: Outcome) -> AttemptRow {
@@ -83,7 +84,8 @@ pub fn site(racks: usize, slots: u16) -> Overview {
     document.clusters = Document::parse("[[cluster]]\nname = \"prod-a\"\ntopology = \"production\"\n").unwrap().clusters;
     document.clusters[0].roles.insert("production-worker".into(), names);
     let rows: Vec<AttemptRow> = document.blades.iter().enumerate().filter_map(|(n, blade)| state_of(n, blade.name.as_str())).collect();
-    let snapshot = Snapshot::build(&Config::default(), &document, &|_, _| (Intent::Menu, None));
+    let config = Config::parse("site = \"beijing-dc1\"\n[boot]\ninterfaces = [\"eth0\"]\n[[subnet]]\ncidr = \"10.12.0.0/16\"\n").unwrap();
+    let snapshot = Snapshot::build(&config, &document, &|_, _| (Intent::Menu, None));
     view::overview("beijing-dc1", &snapshot, &document, &rows, NOW)
 }
 
@@ -112,7 +114,7 @@ fn event(id: i64, at: i64, kind: Kind, phase: Phase, text: &str) -> Event {
         id,
         at: START + at,
         kind,
-        blade: Some("r1-c2-b05".parse().unwrap()),
+        blade: Some("r1-c2-b03".parse().unwrap()),
         mac: None,
         attempt: None,
         phase: Some(phase),
@@ -163,6 +165,7 @@ fn blade_html(lang: Lang, row: &AttemptRow, events: &[Event]) -> String {
     let overview = site(1, 14);
     let mut view = racks::every_blade(&overview).find(|view| view.name == row.blade).unwrap().clone();
     view.class = row.standing.class();
+    view.percent = row.standing.phase.percent(0, 0);
     (view.phase, view.outcome, view.reason) = (row.standing.phase, Some(row.standing.outcome), row.reason.clone());
     let page = Page::new(&words, "beijing-dc1", "racks", row.blade.as_str(), "/blades/x").following(9);
     let run: Vec<Vec<Span>> = (0..5).map(|_| spans_of_run(marks(Phase::Ready, 1))).collect();
@@ -266,7 +269,7 @@ fn pages_to_look_at() {
     full.findings = vec![Finding::new("warning", "Another DHCP server answers", "10.12.0.77 (00:1e:67:aa:04:19) offered 10.12.9.3 at 14:02:11. Blades may boot from it.")];
     let mut small = site(1, 3);
     small.racks[0].chassis.truncate(1);
-    let name: Hostname = "r1-c2-b05".parse().unwrap();
+    let name: Hostname = "r1-c2-b03".parse().unwrap();
     let files = [
         ("racks.html", racks_html(Lang::En, &full, Some(name.as_str()))),
         ("racks-none.html", racks_html(Lang::En, &full, None)),
