@@ -5,6 +5,7 @@ mod dhcp_wire;
 mod house;
 mod install_script;
 mod lab;
+mod pages;
 mod road;
 mod storage;
 mod support;

@@ -79,7 +79,8 @@ impl Words<'_> {
         let ms = ms.max(0);
         let seconds = ms / 1000;
         match ms {
-            0..100 => format!("{}.{:02}{s}", 0, ms / 10),
+            0..10 => format!("0{s}"),
+            10..100 => format!("{}.{:02}{s}", 0, ms / 10),
             100..10_000 => format!("{seconds}.{}{s}", ms % 1000 / 100),
             10_000..90_000 => format!("{seconds}{s}"),
             90_000..600_000 => format!("{}{min} {}{s}", seconds / 60, seconds % 60),

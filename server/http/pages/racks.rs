@@ -72,7 +72,7 @@ pub struct Slot {
     /// Height of the fill and its distance from the top, percent.
     pub fill: u8,
     pub top: u8,
-    /// `hi`, `lo` or nothing: whether number and glyph stand on the fill.
+    /// `hi`: filled to the top, number and all. `lo`: the glyph stands above the fill, not on it.
     pub tone: &'static str,
     pub glyph: String,
     pub word: &'static str,
@@ -206,8 +206,8 @@ fn slot(view: &BladeView, chosen: Option<&Hostname>, words: &Words<'_>) -> Slot 
         fill: fill_percent,
         top: 100 - fill_percent,
         tone: match fill_percent {
-            82.. => "hi",
-            0..24 => "lo",
+            100.. => "hi",
+            0..30 => "lo",
             _ => "",
         },
         glyph,

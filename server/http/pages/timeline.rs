@@ -132,13 +132,14 @@ pub struct Bar {
     pub slower: Option<i64>,
 }
 
-/// Rows for the phases gone through and, with `all`, for those still to come.
+/// Rows for all phases; without `all` only for those gone through that took a moment.
 pub fn bars(row: &AttemptRow, spans: &[Span], run: &Run, words: &Words<'_>, all: bool) -> Vec<Bar> {
     let elapsed = spans.last().map_or(0, |span| span.end - row.started);
     let axis = run.done_after.values().copied().max().unwrap_or(0).max(elapsed).max(1);
     let bar = |phase: Phase| -> Option<Bar> {
         let span = spans.iter().find(|span| span.phase == phase);
-        if span.is_none() && !all {
+        let worth_a_row = |span: &Span| span.last || span.took() >= 1000;
+        if !all && !span.is_some_and(worth_a_row) {
             return None;
         }
         let mark = run.done_after.get(&phase).map(|at| percent(*at, axis));
