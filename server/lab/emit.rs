@@ -41,7 +41,8 @@ pub fn network(plan: &Plan) -> String {
     // Pinned MAC: a bridge otherwise takes its lowest port's, changes it when
     // that tap goes, and its addresses are dead for about ten seconds.
     // forward_delay: with the kernel's 15 s the first DISCOVERs are lost.
-    // uplink: taps have no carrier while the blades are off; this pair keeps
+    // uplink (its far end answers no ARP: it would speak for br0 address with a MAC of its own):
+    // taps have no carrier while the blades are off; this pair keeps
     // the bridge up, as a switch is, so the daemon can bind before any blade.
     let mut batch = format!(
         "link set lo up
@@ -49,7 +50,7 @@ link add {BRIDGE} address 02:46:4c:00:00:01 type bridge stp_state 0 forward_dela
 link set {BRIDGE} addrgenmode none
 link add uplink type veth peer name uplink-far
 link set uplink-far addrgenmode none
-link set uplink-far up
+link set uplink-far arp off up
 link set uplink addrgenmode none
 link set uplink master {BRIDGE} up
 link set {BRIDGE} up
