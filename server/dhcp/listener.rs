@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Complaint, Desk, Entry, Hold, Job, State, arp,
+    Complaint, Desk, Entry, Hold, Job, State,
     net::{self, Sockets},
     reply::{Answer, Decision, Interface, POOL_QUARANTINE_MS, decide},
     seen::{Seen, What},
@@ -68,15 +68,20 @@ impl Listener {
                         };
                         self.receive(&buffer[..length], from).await;
                     }
-                    Err(error) => {
-                        let text = format!("receiving on {} failed: {error}", self.name);
-                        self.complain(Complaint::Receive, text);
-                        // An interface that is down fails at once and again.
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+                    Err(error) => self.pause(&error).await,
+                },
+                heard = sockets.arp.listen() => if let Err(error) = heard {
+                    self.pause(&error).await;
                 },
             }
         }
+    }
+
+    /// An interface that is down fails at once and again.
+    async fn pause(&self, error: &io::Error) {
+        let text = format!("receiving on {} failed: {error}", self.name);
+        self.complain(Complaint::Receive, text);
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
     async fn receive(self: &Arc<Self>, packet: &[u8], from: Ipv4Addr) {
@@ -107,9 +112,8 @@ impl Listener {
 
     /// Sends an offer, or if its address is in use puts that aside and offers the next, once.
     async fn offer_unless_used(self: &Arc<Self>, ip: Ipv4Addr, offer: Decision, packet: &[u8]) {
-        let (interface, sockets) = (self.interface.load_full(), self.sockets.load_full());
         let from = offer.answer.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |answer| answer.from);
-        let holder = match arp::holder(ip, from, &interface, &sockets.link).await {
+        let holder = match self.sockets.load_full().arp.holder(ip, from).await {
             Ok(holder) => holder,
             Err(error) => {
                 self.complain(Complaint::Send, format!("asking who has {ip} failed: {error}"));

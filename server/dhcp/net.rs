@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Options,
+    Options, arp,
     reply::{Answer, Interface, To},
 };
 use crate::blade::Mac;
@@ -79,14 +79,15 @@ fn ipv4(address: Option<&SockaddrStorage>) -> Option<Ipv4Addr> {
 pub struct Sockets {
     pub udp: UdpSocket,
     raw: AsyncFd<Socket>,
-    pub link: LinkAddr,
+    pub arp: arp::Asker,
 }
 
 impl Sockets {
     pub fn open(name: &str, link: &LinkAddr) -> io::Result<Sockets> {
         let udp = udp(name).map_err(|error| explain(error, name))?;
         let raw = raw(link).map_err(|error| explain(error, name))?;
-        Ok(Sockets { udp, raw, link: *link })
+        let arp = arp::Asker::open(link).map_err(|error| explain(error, name))?;
+        Ok(Sockets { udp, raw, arp })
     }
 
     pub async fn send(&self, interface: &Interface, answer: &Answer) -> io::Result<()> {
