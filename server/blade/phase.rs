@@ -146,7 +146,10 @@ impl Phase {
         };
         let span = u64::from(self.percent_at_end() - before);
         let part = match (self, bytes_total) {
-            (Phase::Write | Phase::Bundle, 1..) => span * bytes_done.min(bytes_total) / bytes_total,
+            // What a blade says of its bytes may be any number.
+            (Phase::Write | Phase::Bundle, 1..) => {
+                u128::from(span) * u128::from(bytes_done.min(bytes_total)) / u128::from(bytes_total)
+            }
             _ => 0,
         };
         before + u8::try_from(part).unwrap_or(0)

@@ -50,9 +50,10 @@ impl Rates {
     fn of(&self, name: &Hostname) -> Option<u64> {
         let samples = self.0.get(name)?;
         let (first, last) = (samples.seen.first()?, samples.seen.last()?);
-        let millis = last.0 - first.0;
+        let millis = last.0.saturating_sub(first.0);
         (millis > 0).then(|| {
-            u64::try_from((last.1 - first.1).max(0)).unwrap_or(0) * 1000 / millis.unsigned_abs()
+            u64::try_from(last.1.saturating_sub(first.1).max(0)).unwrap_or(0).saturating_mul(1000)
+                / millis.unsigned_abs()
         })
     }
 }
@@ -129,7 +130,7 @@ fn headline(scene: &Scene, blades: &[BladeView]) -> String {
             .map(|left| format!("about {} left", span(left))),
     );
     let began = blades.iter().filter(|view| is_running(view)).filter_map(|view| view.started).min();
-    words.push(format!("{} so far", span(scene.now - began.unwrap_or(scene.since))));
+    words.push(format!("{} so far", span(scene.now.saturating_sub(began.unwrap_or(scene.since)))));
     format!("{}: {}", plain(scene.title), words.join(" · "))
 }
 
@@ -165,8 +166,8 @@ fn blade_lines(view: &BladeView, all: &[BladeView], rates: &Rates, now: Millis) 
 
 fn time_of(view: &BladeView, now: Millis) -> String {
     match (view.started, view.ended) {
-        (Some(began), Some(ended)) => format!("took {}", span(ended - began)),
-        (Some(began), None) => format!("{} so far", span(now - began)),
+        (Some(began), Some(ended)) => format!("took {}", span(ended.saturating_sub(began))),
+        (Some(began), None) => format!("{} so far", span(now.saturating_sub(began))),
         _ => String::new(),
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     CONFIG,
+    lists::listed,
     say::{say, say_json},
     show::{self, Output},
     table::{size, span},
@@ -211,7 +212,7 @@ fn list(images: &Images, output: Output) -> anyhow::Result<ExitCode> {
     match output {
         Output::Json => say_json(&sets)?,
         _ => output.show(&sets, "images", || {
-            show::listed(show::Kind::Images, &sets, 0, &jiff::tz::TimeZone::UTC)
+            listed(show::Kind::Images, &sets, 0, &jiff::tz::TimeZone::UTC)
         })?,
     }
     Ok(ExitCode::SUCCESS)

@@ -16,6 +16,8 @@ pub mod bars;
 pub mod check;
 pub mod client;
 pub mod image;
+pub mod lines;
+pub mod lists;
 pub mod operate;
 pub mod say;
 pub mod screen;

@@ -79,8 +79,8 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
 
 /// `2026-11-20 14:05:12 (3 min ago)`.
 pub fn when(at: Millis, now: Millis, zone: &TimeZone) -> String {
-    let distance = match now - at {
-        ..=-1000 => format!("in {}", span(at - now)),
+    let distance = match now.saturating_sub(at) {
+        ..=-1000 => format!("in {}", span(at.saturating_sub(now))),
         -999..=1999 => "now".to_owned(),
         past => format!("{} ago", span(past)),
     };

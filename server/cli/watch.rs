@@ -11,15 +11,16 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     bars::{self, Rates, Scene},
     client::{Client, ClientError, Remote},
-    say::{plain, reader_left, say},
+    lines::{Told, failure, standing},
+    say::{reader_left, say},
     screen::Screen,
     sse,
-    table::{clock, pad, span as span_text},
+    table::span as span_text,
 };
 use crate::{
-    blade::{Event, Hostname, Kind, Millis, Outcome, Phase},
+    blade::{Event, Millis, Outcome},
     http::view::{BladeView, Overview},
-    journal, reconcile,
+    journal,
 };
 
 /// Between two looks at the whole: bytes move every 2 s.
@@ -85,7 +86,7 @@ async fn watch(
         client,
         cluster,
         news,
-        told: Told::new(&blades),
+        told: Told::new(&blades, TimeZone::system()),
         rates: Rates::default(),
         trouble: None,
         began: journal::now(),
@@ -222,7 +223,8 @@ impl Watcher<'_> {
     ) -> anyhow::Result<ExitCode> {
         let mut blades = of_cluster(&first, self.cluster)?;
         if self.screen.is_none() {
-            say(&blades.iter().map(|view| standing_line(view, first.at)).collect::<String>())?;
+            let zone = TimeZone::system();
+            say(&blades.iter().map(|view| standing(view, first.at, &zone)).collect::<String>())?;
         }
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -302,9 +304,9 @@ impl Watcher<'_> {
         if failed.is_empty() {
             let began = blades.iter().filter_map(|view| view.started).min();
             let ended = blades.iter().filter_map(|view| view.ended).max();
-            let took = began
-                .zip(ended)
-                .map(|(began, ended)| format!(" (took {})", span_text(ended - began)));
+            let took = began.zip(ended).map(|(began, ended)| {
+                format!(" (took {})", span_text(ended.saturating_sub(began)))
+            });
             say(&format!("all {ready} blades are ready{}\n", took.unwrap_or_default()))?;
             return Ok(Some(ExitCode::SUCCESS));
         }
@@ -326,83 +328,5 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Why a blade is not ready and what to do, for the end of the story.
-pub fn failure(view: &BladeView) -> String {
-    let reason =
-        view.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
-    let advice = match view.outcome {
-        Some(Outcome::Failed) => format!("then: firstlight reinstall {}", view.name),
-        None => "it was never deployed".to_owned(),
-        Some(Outcome::Held) => format!("firstlight release {}", view.name),
-        Some(_) => reconcile::advice(view.phase).to_owned(),
-    };
-    format!(
-        "  {} {} in {}{reason}\n      {advice} (firstlight describe blade {})\n",
-        view.name,
-        bars::state(view),
-        view.phase,
-        view.name
-    )
-}
-
-/// Where a blade stands when the watching begins.
-fn standing_line(view: &BladeView, at: Millis) -> String {
-    let remark = bars::remark(view).map(|remark| format!(": {remark}")).unwrap_or_default();
-    format!(
-        "{}  {}  {:>3}%  {}{remark}\n",
-        clock(at, &TimeZone::system()),
-        view.name,
-        view.percent,
-        bars::state(view)
-    )
-}
-
-/// What was told of each blade: a line is worth printing when it says something new.
-pub struct Told {
-    phases: Vec<(Hostname, Phase, i64)>,
-    longest: usize,
-    zone: TimeZone,
-}
-
-impl Told {
-    pub fn new(blades: &[BladeView]) -> Told {
-        Told {
-            phases: blades.iter().map(|view| (view.name.clone(), view.phase, 0)).collect(),
-            longest: blades.iter().map(|view| view.name.as_str().len()).max().unwrap_or(0),
-            zone: TimeZone::system(),
-        }
-    }
-
-    /// A line for a log: a new phase, a quarter more of the bytes, or what an operator should see.
-    pub fn line(&mut self, event: &Event) -> Option<String> {
-        if event.kind == Kind::Alert {
-            return Some(format!("{}  ! {}\n", clock(event.at, &self.zone), plain(&event.text)));
-        }
-        let blade = event.blade.as_ref()?;
-        let known = self.phases.iter_mut().find(|known| known.0 == *blade)?;
-        let phase = event.phase.unwrap_or(known.1);
-        let bytes = |key: &str| event.detail[key].as_i64().unwrap_or(0);
-        let quarters = bytes("bytes_done") * 4 / bytes("bytes_total").max(1);
-        let new_phase = phase != known.1;
-        if new_phase {
-            (known.1, known.2) = (phase, 0);
-        }
-        let more = quarters > known.2 && quarters < 4;
-        known.2 = known.2.max(quarters);
-        let always =
-            matches!(event.kind, Kind::Attempt | Kind::Operator | Kind::Power | Kind::Finish);
-        (new_phase || more || always).then(|| {
-            let percent = phase
-                .percent(bytes("bytes_done").unsigned_abs(), bytes("bytes_total").unsigned_abs());
-            let (at, name) = (clock(event.at, &self.zone), pad(blade.as_str(), self.longest));
-            format!(
-                "{at}  {name}  {percent:>3}%  {}  {}\n",
-                pad(phase.as_str(), 10),
-                plain(&event.text)
-            )
-        })
     }
 }
