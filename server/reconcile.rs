@@ -93,6 +93,13 @@ pub fn power_wanted(attempts: &[AttemptRow]) -> impl Iterator<Item = &AttemptRow
         .filter(|row| row.standing.phase == Phase::Off && row.standing.outcome == Outcome::Going)
 }
 
+/// Attempts whose blade called back and is about to reboot.
+pub fn disk_boot_wanted(attempts: &[AttemptRow]) -> impl Iterator<Item = &AttemptRow> {
+    attempts.iter().filter(|row| {
+        row.standing.phase == Phase::Installed && row.standing.outcome == Outcome::Going
+    })
+}
+
 /// Attempts whose role's health is to be probed, until they are ready.
 pub fn probe_wanted(attempts: &[AttemptRow]) -> impl Iterator<Item = &AttemptRow> {
     attempts

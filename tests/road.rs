@@ -21,6 +21,44 @@ fn small_cluster(site: &Site) -> String {
 const REPORTED: [&str; 7] =
     ["live", "clock", "preflight", "partition", "write", "verify", "configure"];
 
+/// Kills the daemon at ten moments that differ from run to run; returns the journal as it was
+/// shown before the last.
+async fn killed_ten_times(site: &mut Site) -> Vec<Value> {
+    let mut seed = u64::from(std::process::id()) | 1;
+    let mut acknowledged: Vec<Value> = Vec::new();
+    for kill in 1..=10 {
+        // xorshift
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let enough = acknowledged.len() + 2 + usize::try_from(seed % 12).unwrap();
+        let grown = move |site: Site| async move { site.events().await.len() >= enough };
+        site.until(LONG, "the journal grows", grown).await;
+        acknowledged = site.events().await;
+        eprintln!("kill {kill} at journal line {}", acknowledged.len());
+        site.kill_and_restart().await;
+    }
+    acknowledged
+}
+
+/// Every report the installer repeats until it is acknowledged is in the journal, once.
+fn nothing_acknowledged_is_missing(journal: &[Value], blade: &str) {
+    let ours: Vec<&Value> = journal.iter().filter(|event| event["blade"] == blade).collect();
+    let finished = ours.iter().filter(|event| event["kind"] == "finish").count();
+    assert_eq!(finished, 1, "{blade} is installed once");
+    let told = |phase: &str, state: &str| {
+        let one = |event: &&&Value| event["phase"] == phase && event["detail"]["state"] == state;
+        ours.iter().filter(one).count()
+    };
+    for phase in REPORTED {
+        assert_eq!(told(phase, "start"), 1, "{blade}: beginning of {phase}");
+        assert_eq!(told(phase, "ok"), 1, "{blade}: end of {phase}");
+    }
+    let clock = ours.iter().find(|e| e["phase"] == "clock" && e["detail"]["state"] == "ok");
+    let clock = clock.unwrap()["text"].as_str().unwrap();
+    assert!(!clock.contains("off by 0 s"), "the clock was years behind: {clock}");
+}
+
 #[tokio::test]
 async fn three_blades_become_a_cluster_though_the_daemon_is_killed_ten_times() {
     let mut site =
@@ -29,23 +67,7 @@ async fn three_blades_become_a_cluster_though_the_daemon_is_killed_ten_times() {
     site.apply(&[&cluster]).await;
     site.post("clusters/demo/deploy", json!({})).await;
 
-    let mut seed = u64::from(std::process::id()) | 1;
-    let mut acknowledged: Vec<Value> = Vec::new();
-    for kill in 1..=10 {
-        // xorshift: the moments differ from run to run, and are told below if the test fails.
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        let more = 2 + usize::try_from(seed % 12).unwrap();
-        let known = acknowledged.len();
-        site.until(LONG, "the journal grows", |site| async move {
-            site.events().await.len() >= known + more
-        })
-        .await;
-        acknowledged = site.events().await;
-        eprintln!("kill {kill} at journal line {}", acknowledged.len());
-        site.kill_and_restart().await;
-    }
+    let acknowledged = killed_ten_times(&mut site).await;
     site.until_ready(&["r1-c1-b01", "r1-c1-b02", "r1-c1-b03"], LONG).await;
 
     let journal = site.events().await;
@@ -56,35 +78,9 @@ async fn three_blades_become_a_cluster_though_the_daemon_is_killed_ten_times() {
     );
     for blade in ["r1-c1-b01", "r1-c1-b02", "r1-c1-b03"] {
         let attempts = site.get(&format!("attempts?blade={blade}")).await;
-        assert_eq!(
-            attempts.as_array().unwrap().len(),
-            1,
-            "{blade}: no attempt is lost or doubled: {attempts}"
-        );
-        let of = |kind: &str| {
-            journal.iter().filter(|event| event["blade"] == blade && event["kind"] == kind).count()
-        };
-        assert_eq!(of("finish"), 1, "{blade} is installed once");
-        for phase in REPORTED {
-            for state in ["start", "ok"] {
-                let told = journal.iter().any(|event| {
-                    event["blade"] == blade
-                        && event["phase"] == phase
-                        && event["detail"]["state"] == state
-                });
-                assert!(
-                    told,
-                    "{blade}: {phase} {state} was acknowledged to the blade and is not in the journal"
-                );
-            }
-        }
-        let clock = journal
-            .iter()
-            .find(|e| e["blade"] == blade && e["phase"] == "clock" && e["detail"]["state"] == "ok");
-        assert!(
-            !clock.unwrap()["text"].as_str().unwrap().contains("off by 0 s"),
-            "the clock was years behind: {clock:?}"
-        );
+        let count = attempts.as_array().unwrap().len();
+        assert_eq!(count, 1, "{blade}: no attempt is lost or doubled: {attempts}");
+        nothing_acknowledged_is_missing(&journal, blade);
     }
     site.etcd_is_healthy_as_asked_on_a_blade("10.12.1.1", 3);
 }

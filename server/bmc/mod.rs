@@ -61,6 +61,10 @@ async fn round(journal: &Journal, snapshot: &Arc<Snapshot>) -> db::Result<()> {
         let (journal, snapshot, row) = (journal.clone(), snapshot.clone(), row.clone());
         work.spawn(async move { netboot(&journal, &snapshot, &row).await });
     }
+    for row in reconcile::disk_boot_wanted(&attempts) {
+        let (journal, snapshot, row) = (journal.clone(), snapshot.clone(), row.clone());
+        work.spawn(async move { disk_boot(&journal, &snapshot, &row).await });
+    }
     while let Some(done) = work.join_next().await {
         if let Ok(Err(error)) = done {
             tracing::warn!("power: {error}");
@@ -160,4 +164,18 @@ async fn cold_netboot(bmc: &Bmc, blade: &Hostname) -> Result<(), String> {
     operate(bmc, blade, PowerOp::Off).await?;
     operate(bmc, blade, PowerOp::BootPxe).await?;
     operate(bmc, blade, PowerOp::On).await.map(drop)
+}
+
+/// Sends an installed blade to its disk at its reboot, where a BMC can: firmware that tries every
+/// way to boot from the network first takes minutes (EDK2: PXEv6 66 s, HTTP boot 60 s). Without
+/// one the blade finds its disk all the same, as no boot file is offered to it.
+async fn disk_boot(journal: &Journal, snapshot: &Snapshot, row: &AttemptRow) -> db::Result<()> {
+    if let Ok((bmc, name)) = bmc_of(snapshot, row.blade.as_str())
+        && bmc.lab.is_some()
+        && operate(bmc, name, PowerOp::BootDisk).await.is_ok()
+    {
+        let why = "its next boot is from the disk".to_owned();
+        journal.step(row.id, Kind::Power, Step::Reached(Phase::Rebooting), why).await?;
+    }
+    Ok(())
 }

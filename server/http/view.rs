@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     blade::{AttemptId, Class, Hostname, Mac, Millis, Outcome, Phase},
     db::AttemptRow,
-    inventory::{Blade, Document, Intent, Snapshot},
+    inventory::{Blade, Document, Intent, Rack, Snapshot},
 };
 
 /// The whole site at one moment.
@@ -118,6 +118,23 @@ pub fn overview(
         .iter()
         .map(|blade| blade_view(blade, rows.get(&blade.name).copied(), now))
         .collect();
+    let clusters = snapshot.clusters.values();
+    Overview {
+        site: site.to_owned(),
+        at: now,
+        last_event: 0,
+        summary: summary(&views),
+        blades: views.len(),
+        eta_ms: views.iter().filter_map(|view| view.eta_ms).max(),
+        racks: document.racks.iter().map(|rack| rack_view(rack, &views)).collect(),
+        clusters: clusters.map(|cluster| cluster_view(snapshot, cluster, &views)).collect(),
+        loose: views.into_iter().filter(|view| view.slot.is_none()).collect(),
+        findings: Vec::new(),
+    }
+}
+
+/// Blades of each class, in the order the page shows them.
+fn summary(views: &[BladeView]) -> Vec<Count> {
     let order = [
         Class::Ready,
         Class::Installing,
@@ -128,55 +145,25 @@ pub fn overview(
         Class::Unknown,
         Class::Off,
     ];
-    let summary = order
-        .into_iter()
-        .map(|class| Count {
-            class,
-            count: views.iter().filter(|view| view.class == class).count(),
-        })
-        .collect();
-    let at = |rack: &Hostname, chassis: &Hostname, slot: u16| {
+    let count = |class| views.iter().filter(|view| view.class == class).count();
+    order.into_iter().map(|class| Count { class, count: count(class) }).collect()
+}
+
+fn rack_view(rack: &Rack, views: &[BladeView]) -> RackView {
+    let at = |chassis: &Hostname, slot: u16| {
         let here = |view: &&BladeView| {
             view.slot == Some(slot)
-                && view.rack.as_ref() == Some(rack)
+                && view.rack.as_ref() == Some(&rack.name)
                 && view.chassis.as_ref() == Some(chassis)
         };
         views.iter().find(here).cloned()
     };
-    let racks = document
-        .racks
-        .iter()
-        .map(|rack| RackView {
-            name: rack.name.clone(),
-            chassis: rack
-                .chassis
-                .iter()
-                .map(|chassis| ChassisView {
-                    name: chassis.name.clone(),
-                    bmc_first: chassis.bmc_first,
-                    slots: (1..=chassis.slots)
-                        .map(|slot| at(&rack.name, &chassis.name, slot))
-                        .collect(),
-                })
-                .collect(),
-        })
-        .collect();
-    Overview {
-        site: site.to_owned(),
-        at: now,
-        last_event: 0,
-        summary,
-        blades: views.len(),
-        eta_ms: views.iter().filter_map(|view| view.eta_ms).max(),
-        racks,
-        clusters: snapshot
-            .clusters
-            .values()
-            .map(|cluster| cluster_view(snapshot, cluster, &views))
-            .collect(),
-        loose: views.into_iter().filter(|view| view.slot.is_none()).collect(),
-        findings: Vec::new(),
-    }
+    let chassis = rack.chassis.iter().map(|chassis| ChassisView {
+        name: chassis.name.clone(),
+        bmc_first: chassis.bmc_first,
+        slots: (1..=chassis.slots).map(|slot| at(&chassis.name, slot)).collect(),
+    });
+    RackView { name: rack.name.clone(), chassis: chassis.collect() }
 }
 
 fn cluster_view(

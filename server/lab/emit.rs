@@ -122,6 +122,8 @@ fn uefi(argv: &mut Argv, blade: &Blade) {
     argv.two("-drive", format!("if=pflash,unit=1,format=raw,file={}", files(blade).vars));
     // Newer OVMF refuses network boot without a source of randomness.
     argv.two("-device", "virtio-rng-pci");
+    // Nobody answers DHCPv6 here; the firmware would wait a minute for it.
+    argv.two("-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n");
 }
 
 fn devices(argv: &mut Argv, blade: &Blade, once: Option<BootDevice>) {
