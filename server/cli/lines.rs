@@ -46,15 +46,31 @@ pub fn standing(view: &BladeView, at: Millis, zone: &TimeZone) -> String {
 
 /// What was told of each blade: a line is worth printing when it says something new.
 pub struct Told {
-    phases: Vec<(Hostname, Phase, i64)>,
+    blades: Vec<Known>,
+    /// Columns of the longest name.
     longest: usize,
     zone: TimeZone,
 }
 
+/// What the last line of a blade said.
+struct Known {
+    name: Hostname,
+    phase: Phase,
+    /// Fourths of the bytes.
+    quarters: i64,
+    percent: u8,
+}
+
 impl Told {
     pub fn new(blades: &[BladeView], zone: TimeZone) -> Told {
+        let known = |view: &BladeView| Known {
+            name: view.name.clone(),
+            phase: view.phase,
+            quarters: 0,
+            percent: view.percent,
+        };
         Told {
-            phases: blades.iter().map(|view| (view.name.clone(), view.phase, 0)).collect(),
+            blades: blades.iter().map(known).collect(),
             longest: blades.iter().map(|view| view.name.as_str().len()).max().unwrap_or(0),
             zone,
         }
@@ -62,32 +78,38 @@ impl Told {
 
     /// A line for a log: a new phase, a quarter more of the bytes, or what an operator should see.
     pub fn line(&mut self, event: &Event) -> Option<String> {
+        let at = clock(event.at, &self.zone);
         if event.kind == Kind::Alert {
-            return Some(format!("{}  ! {}\n", clock(event.at, &self.zone), plain(&event.text)));
+            return Some(format!("{at}  ! {}\n", plain(&event.text)));
         }
         let blade = event.blade.as_ref()?;
-        let known = self.phases.iter_mut().find(|known| known.0 == *blade)?;
-        let phase = event.phase.unwrap_or(known.1);
-        let bytes = |key: &str| event.detail[key].as_i64().unwrap_or(0);
-        let quarters = bytes("bytes_done").saturating_mul(4) / bytes("bytes_total").max(1);
-        let new_phase = phase != known.1;
-        if new_phase {
-            (known.1, known.2) = (phase, 0);
+        let known = self.blades.iter_mut().find(|known| known.name == *blade)?;
+        let worth = known.hear(event)
+            || matches!(event.kind, Kind::Attempt | Kind::Operator | Kind::Power | Kind::Finish);
+        let (name, percent) = (pad(blade.as_str(), self.longest), known.percent);
+        let phase = pad(known.phase.as_str(), 10);
+        worth.then(|| format!("{at}  {name}  {percent:>3}%  {phase}  {}\n", plain(&event.text)))
+    }
+}
+
+impl Known {
+    /// True if the blade got on.
+    fn hear(&mut self, event: &Event) -> bool {
+        let phase = event.phase.unwrap_or(self.phase);
+        let bytes = |key: &str| event.detail[key].as_i64().unwrap_or(0).max(0);
+        let (done, total) = (bytes("bytes_done"), bytes("bytes_total"));
+        let percent = phase.percent(done.unsigned_abs(), total.unsigned_abs());
+        let moved = phase != self.phase;
+        if moved {
+            // Back to an earlier phase goes but a new attempt.
+            let before = if phase < self.phase { 0 } else { self.percent };
+            (self.phase, self.quarters, self.percent) = (phase, 0, before);
         }
-        let more = quarters > known.2 && quarters < 4;
-        known.2 = known.2.max(quarters);
-        let always =
-            matches!(event.kind, Kind::Attempt | Kind::Operator | Kind::Power | Kind::Finish);
-        (new_phase || more || always).then(|| {
-            let percent = phase
-                .percent(bytes("bytes_done").unsigned_abs(), bytes("bytes_total").unsigned_abs());
-            let (at, name) = (clock(event.at, &self.zone), pad(blade.as_str(), self.longest));
-            format!(
-                "{at}  {name}  {percent:>3}%  {}  {}\n",
-                pad(phase.as_str(), 10),
-                plain(&event.text)
-            )
-        })
+        self.percent = self.percent.max(percent);
+        let quarters = done.saturating_mul(4) / total.max(1);
+        let more = quarters > self.quarters && quarters < 4;
+        self.quarters = self.quarters.max(quarters);
+        moved || more
     }
 }
 
@@ -114,11 +136,8 @@ mod tests {
 
     #[test]
     fn a_log_has_a_line_for_each_step_and_not_for_each_report() {
-        let mut told = Told {
-            phases: vec![("b1".parse().unwrap(), Phase::Off, 0)],
-            longest: 4,
-            zone: TimeZone::UTC,
-        };
+        let b1 = Known { name: "b1".parse().unwrap(), phase: Phase::Off, quarters: 0, percent: 0 };
+        let mut told = Told { blades: vec![b1], longest: 4, zone: TimeZone::UTC };
         let mut events = vec![
             event(Kind::Attempt, Phase::Off, "attempt 1 begins", None),
             event(Kind::Dhcp, Phase::Dhcp, "offered 10.12.1.1", None),
@@ -146,7 +165,7 @@ mod tests {
         14:13:20  b1     28%  write       write goes on
         14:13:20  b1     37%  write       write goes on
         14:13:20  b1     46%  write       write goes on
-        14:13:20  b1     20%  write       failed in write: E_IO
+        14:13:20  b1     55%  write       failed in write: E_IO
         14:13:20  ! two blades with one MAC
         ");
     }

