@@ -260,6 +260,18 @@ fn a_blade_is_found_by_name_mac_address_and_place() {
     assert_eq!((found("R1"), found("prod-a worker"), found("nothing")), (26, 26, 0));
 }
 
+#[test]
+fn of_reports_that_go_on_only_the_newest_is_told() {
+    let mut events: Vec<Event> = (1..=50).map(|n| event(n, n, Kind::Report, Phase::Write, "write goes on")).collect();
+    for (event, done) in events.iter_mut().zip(1_i64..) {
+        event.detail = json!({ "state": "progress", "bytes_done": done * 1_000_000, "bytes_total": 50_000_000 });
+    }
+    events.push(event(51, 51, Kind::Report, Phase::Write, "write done"));
+    events.reverse();
+    let told: Vec<String> = super::facts::log(&events, 10, &words(Lang::En)).into_iter().map(|line| line.text).collect();
+    assert_eq!(told, ["write done", "write goes on · 50 MB of 50 MB"]);
+}
+
 /// `PAGES_TO=/tmp/pages cargo test pages_to_look_at`, then open them.
 #[test]
 fn pages_to_look_at() {
