@@ -16,7 +16,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::{Database, Sqlite, THREE_BLADES};
 
-const SSH_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPpvkdS5Z7H0lDZy4mFnZ8YqSxzWWlb9UuDvjkK5RrBf ops";
+const SSH_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPpvkdS5Z7H0lDZy4mFnZ8YqSxzWWlb9UuDvjkK5RrBf ops";
 
 /// The UI listener of a site with three blades, a cluster of them and a boot image.
 struct Site {
@@ -59,10 +60,14 @@ impl Site {
         tokio::spawn(serve(listener, people_router(app), stop.clone()));
         let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
         let site = Site { base, client, journal, database, _stop: stop.drop_guard() };
-        let inventory = format!("{THREE_BLADES}\n[cluster.parameters]\nssh_keys = [\"{SSH_KEY}\"]\n")
-            .replace("[cluster.roles]\nsmall-cluster = [\"b[1-3]\"]", "roles = { small-cluster = [\"b1\", \"b2\", \"b3\"] }");
+        let inventory =
+            format!("{THREE_BLADES}\n[cluster.parameters]\nssh_keys = [\"{SSH_KEY}\"]\n").replace(
+                "[cluster.roles]\nsmall-cluster = [\"b[1-3]\"]",
+                "roles = { small-cluster = [\"b1\", \"b2\", \"b3\"] }",
+            );
         let request = json!({ "files": [["site.toml", inventory]] });
-        let applied = site.client.post(site.url("/api/v1/apply")).json(&request).send().await.unwrap();
+        let applied =
+            site.client.post(site.url("/api/v1/apply")).json(&request).send().await.unwrap();
         assert_eq!(applied.status(), StatusCode::OK, "{}", applied.text().await.unwrap());
         site
     }
@@ -76,14 +81,23 @@ impl Site {
     }
 
     async fn post(&self, path: &str, form: &'static str) -> Page {
-        let request = self.client.post(self.url(path)).header("content-type", "application/x-www-form-urlencoded");
+        let request = self
+            .client
+            .post(self.url(path))
+            .header("content-type", "application/x-www-form-urlencoded");
         self.ask(request.header("sec-fetch-site", "same-origin").body(form)).await
     }
 
     async fn ask(&self, request: reqwest::RequestBuilder) -> Page {
         let answer = request.send().await.unwrap();
-        let header = |name: &str| answer.headers().get(name).map_or(String::new(), |value| value.to_str().unwrap().to_owned());
-        let (status, location, cookie) = (answer.status(), header("location"), header("set-cookie"));
+        let header = |name: &str| {
+            answer
+                .headers()
+                .get(name)
+                .map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+        };
+        let (status, location, cookie) =
+            (answer.status(), header("location"), header("set-cookie"));
         Page { status, location, cookie, text: answer.text().await.unwrap() }
     }
 
@@ -120,9 +134,14 @@ fn bundle(database: &Database) -> std::path::PathBuf {
     for kind in ["kernel", "initrd", "image"] {
         fs::write(folder.join(kind), kind).unwrap();
         let digest = hex::encode(Sha256::digest(kind));
-        manifest += &format!("[[artifact]]\npath = \"{kind}\"\nkind = \"{kind}\"\narch = \"amd64\"\nsize = {}\nsha256 = \"{digest}\"\n", kind.len());
+        manifest += &format!(
+            "[[artifact]]\npath = \"{kind}\"\nkind = \"{kind}\"\narch = \"amd64\"\nsize = {}\nsha256 = \"{digest}\"\n",
+            kind.len()
+        );
         if kind == "image" {
-            manifest += &format!("compression = \"none\"\nunpacked_size = 5\nunpacked_sha256 = \"{digest}\"\nroot_partition = 1\nmin_ram_mb = 384\n");
+            manifest += &format!(
+                "compression = \"none\"\nunpacked_size = 5\nunpacked_sha256 = \"{digest}\"\nroot_partition = 1\nmin_ram_mb = 384\n"
+            );
         }
     }
     fs::write(folder.join("bundle.toml"), manifest).unwrap();
@@ -133,16 +152,33 @@ fn bundle(database: &Database) -> std::path::PathBuf {
 async fn every_page_of_the_navigation_is_there_in_both_languages() {
     let site = Site::new().await;
     site.writing().await;
-    for path in ["/", "/?blade=b1", "/clusters", "/clusters/prod", "/topologies", "/images", "/events", "/blades/b1", "/blades/b1/documents", "/?q=r1"] {
+    for path in [
+        "/",
+        "/?blade=b1",
+        "/clusters",
+        "/clusters/prod",
+        "/topologies",
+        "/images",
+        "/events",
+        "/blades/b1",
+        "/blades/b1/documents",
+        "/?q=r1",
+    ] {
         let page = site.get(path).await;
         assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
         assert!(page.text.contains("<html lang=\"en\">") && page.text.contains("中文"), "{path}");
         assert!(!page.text.contains("<script>"), "{path}");
-        let chinese = site.get(&format!("{path}{}lang=zh", if path.contains('?') { '&' } else { '?' })).await;
-        assert!(chinese.text.contains("<html lang=\"zh-CN\">") && chinese.text.contains("机架"), "{path}");
+        let chinese =
+            site.get(&format!("{path}{}lang=zh", if path.contains('?') { '&' } else { '?' })).await;
+        assert!(
+            chinese.text.contains("<html lang=\"zh-CN\">") && chinese.text.contains("机架"),
+            "{path}"
+        );
         assert!(chinese.cookie.starts_with("lang=zh;"), "{path}");
     }
-    for path in ["/blades/b9", "/blades/%3Cscript%3E", "/clusters/none", "/nothing", "/blades/b1/explode"] {
+    for path in
+        ["/blades/b9", "/blades/%3Cscript%3E", "/clusters/none", "/nothing", "/blades/b1/explode"]
+    {
         let page = site.get(path).await;
         assert_eq!(page.status, StatusCode::NOT_FOUND, "{path}");
         assert!(!page.text.contains("<script>"), "{path}");
@@ -157,17 +193,30 @@ async fn a_blade_being_installed_shows_its_phase_and_its_bytes() {
     assert!(page.contains("slot 1, b1: Installing · Write image 37 %"), "{page}");
     assert!(page.contains("1 on their way"));
     let page = site.get("/blades/b1").await.text;
-    assert!(page.contains("500 B of 1.0 kB") && page.contains("CN77&#60;b&#62;") && page.contains("vda 10 GB QEMU QM01"), "{page}");
+    assert!(
+        page.contains("500 B of 1.0 kB")
+            && page.contains("CN77&#60;b&#62;")
+            && page.contains("vda 10 GB QEMU QM01"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
 async fn a_stalled_blade_says_why_and_what_to_do() {
     let site = Site::new().await;
     let begun = site.writing().await;
-    site.journal.step(begun.id, Kind::Attempt, Step::Stall, "stalled in write: silent for 61 s".into()).await.unwrap();
+    site.journal
+        .step(begun.id, Kind::Attempt, Step::Stall, "stalled in write: silent for 61 s".into())
+        .await
+        .unwrap();
     for path in ["/?blade=b1", "/blades/b1"] {
         let page = site.get(path).await.text;
-        assert!(page.contains("Why it is stuck") && page.contains("silent for 61 s") && page.contains("is the disk healthy?"), "{page}");
+        assert!(
+            page.contains("Why it is stuck")
+                && page.contains("silent for 61 s")
+                && page.contains("is the disk healthy?"),
+            "{page}"
+        );
     }
     let page = site.get("/?lang=zh").await.text;
     assert!(page.contains("停滞 · 写入镜像"), "{page}");
@@ -178,7 +227,11 @@ async fn a_blade_is_found_by_mac_and_by_address() {
     let site = Site::new().await;
     for query in ["52-54-00-00-02-02", "525400000202", "10.12.1.2", "b2"] {
         let page = site.get(&format!("/?q={query}")).await;
-        assert_eq!((page.status, page.location.as_str()), (StatusCode::SEE_OTHER, "/blades/b2"), "{query}");
+        assert_eq!(
+            (page.status, page.location.as_str()),
+            (StatusCode::SEE_OTHER, "/blades/b2"),
+            "{query}"
+        );
     }
     assert!(site.get("/?q=%3Cimg%3E").await.text.contains("No blade matches “&#60;img&#62;”"));
 }
@@ -189,13 +242,21 @@ async fn a_cluster_is_deployed_only_after_its_name_was_typed() {
     let plan = site.get("/clusters/prod").await.text;
     assert!(plan.contains("Nothing stands in the way") && plan.contains("10.12.3.3"), "{plan}");
     let ask = site.get("/clusters/prod/deploy").await.text;
-    assert!(ask.contains("The disks of 3 blades will be erased") && ask.contains(">b2</b>"), "{ask}");
+    assert!(
+        ask.contains("The disks of 3 blades will be erased") && ask.contains(">b2</b>"),
+        "{ask}"
+    );
     let wrong = site.post("/clusters/prod/deploy", "confirm=pro").await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(wrong.text.contains("Nothing was done"));
     assert!(site.get("/").await.text.contains("slot 1, b1: Off"));
     let right = site.post("/clusters/prod/deploy", "confirm=prod").await;
-    assert_eq!((right.status, right.location.as_str()), (StatusCode::SEE_OTHER, "/"), "{}", right.text);
+    assert_eq!(
+        (right.status, right.location.as_str()),
+        (StatusCode::SEE_OTHER, "/"),
+        "{}",
+        right.text
+    );
     assert!(site.get("/blades/b2").await.text.contains("attempt 1"));
 }
 
@@ -208,7 +269,12 @@ async fn what_destroys_is_asked_before_and_says_what_is_lost() {
     let ask = site.get("/blades/b1/power?op=cycle").await.text;
     assert!(ask.contains("that attempt will be lost"), "{ask}");
     let done = site.post("/blades/b1/reinstall", "").await;
-    assert_eq!((done.status, done.location.as_str()), (StatusCode::SEE_OTHER, "/blades/b1"), "{}", done.text);
+    assert_eq!(
+        (done.status, done.location.as_str()),
+        (StatusCode::SEE_OTHER, "/blades/b1"),
+        "{}",
+        done.text
+    );
     assert!(site.get("/blades/b1").await.text.contains(&format!("attempt {}", begun.number + 1)));
 }
 
@@ -227,7 +293,11 @@ async fn a_blade_is_held_and_released_by_forms() {
 #[tokio::test]
 async fn a_page_of_another_site_can_press_no_button() {
     let site = Site::new().await;
-    let request = site.client.post(site.url("/blades/b1/hold")).header("sec-fetch-site", "cross-site").body("");
+    let request = site
+        .client
+        .post(site.url("/blades/b1/hold"))
+        .header("sec-fetch-site", "cross-site")
+        .body("");
     assert_eq!(site.ask(request).await.status, StatusCode::FORBIDDEN);
     assert!(!site.get("/blades/b1").await.text.contains("/release"));
 }
@@ -237,7 +307,14 @@ async fn the_journal_is_read_back_page_by_page() {
     let site = Site::new().await;
     for n in 0..450 {
         let text = format!("packet {n} <i>");
-        site.journal.saw(Sighting { kind: Kind::Dhcp, blade: None, mac: None, phase: None, text, detail: json!(null) });
+        site.journal.saw(Sighting {
+            kind: Kind::Dhcp,
+            blade: None,
+            mac: None,
+            phase: None,
+            text,
+            detail: json!(null),
+        });
     }
     // Written in order: when this is durable, so are those before it.
     site.writing().await;

@@ -223,7 +223,8 @@ pub fn log(events: &[Event], limit: usize, words: &Words<'_>) -> Vec<Line> {
 
 /// `write goes on · 1.4 GB of 2.1 GB`.
 fn with_bytes(event: &Event, words: &Words<'_>) -> String {
-    let number = |key: &str| event.detail.get(key).and_then(serde_json::Value::as_i64).filter(|n| *n > 0);
+    let number =
+        |key: &str| event.detail.get(key).and_then(serde_json::Value::as_i64).filter(|n| *n > 0);
     match (number("bytes_done"), number("bytes_total")) {
         (Some(done), Some(total)) => {
             let of = fill(words.t.bytes_of, &[("done", &bytes(done)), ("total", &bytes(total))]);

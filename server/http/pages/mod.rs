@@ -39,6 +39,8 @@ mod lang;
 mod layout;
 mod racks;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod timeline;
 mod visitor;
