@@ -1,5 +1,7 @@
 //! One blade as the panel and its own page show it. Pure.
 
+use std::collections::HashSet;
+
 use super::{
     lang::{Words, bytes},
     texts::fill,
@@ -125,7 +127,7 @@ pub fn facts(known: &Known<'_>, words: &Words<'_>, all_phases: bool) -> Facts {
         why: why(known, words),
         has_marks: bars.iter().any(|bar| bar.mark.is_some()),
         bars,
-        log: known.events.iter().map(|event| line(event, words)).collect(),
+        log: log(known.events, if all_phases { 200 } else { 14 }, words),
         actions: Actions {
             name: view.name.clone(),
             held: view.class == Class::Held,
@@ -208,6 +210,30 @@ fn why(known: &Known<'_>, words: &Words<'_>) -> Option<Why> {
     })
 }
 
+/// At most `limit` lines, newest first. Of what a blade reports every two seconds only the newest
+/// is shown for each phase: the others say nothing more.
+pub fn log(events: &[Event], limit: usize, words: &Words<'_>) -> Vec<Line> {
+    let mut told = HashSet::new();
+    let worth_a_line = |event: &&Event| {
+        let progress = event.detail.get("state").is_some_and(|state| state == "progress");
+        !progress || told.insert((event.attempt, event.phase))
+    };
+    events.iter().filter(worth_a_line).take(limit).map(|event| line(event, words)).collect()
+}
+
+/// `write goes on · 1.4 GB of 2.1 GB`.
+fn with_bytes(event: &Event, words: &Words<'_>) -> String {
+    let number =
+        |key: &str| event.detail.get(key).and_then(serde_json::Value::as_i64).filter(|n| *n > 0);
+    match (number("bytes_done"), number("bytes_total")) {
+        (Some(done), Some(total)) => {
+            let of = fill(words.t.bytes_of, &[("done", &bytes(done)), ("total", &bytes(total))]);
+            format!("{} · {of}", event.text)
+        }
+        _ => event.text.clone(),
+    }
+}
+
 pub fn line(event: &Event, words: &Words<'_>) -> Line {
     let text = event.text.as_str();
     let tone = match event.kind {
@@ -224,6 +250,6 @@ pub fn line(event: &Event, words: &Words<'_>) -> Line {
         kind: event.kind.as_str(),
         tone,
         blade: event.blade.clone(),
-        text: event.text.clone(),
+        text: with_bytes(event, words),
     }
 }

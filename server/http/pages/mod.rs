@@ -11,7 +11,7 @@ use axum::{
 use serde::Deserialize;
 
 use self::{
-    facts::{Known, facts, line},
+    facts::{Known, facts, line, log},
     timeline::{Marks, Run, Span},
     visitor::Visitor,
 };
@@ -39,6 +39,8 @@ mod lang;
 mod layout;
 mod racks;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod timeline;
 mod visitor;
@@ -47,6 +49,8 @@ mod visitor;
 const RUN: i64 = 40;
 /// Lines of the journal on one page.
 const LINES: i64 = 200;
+/// Lines of a blade's journal that are looked through: an installation's reports and more.
+const LINES_OF_BLADE: i64 = 1000;
 
 pub fn router() -> Router<Shared> {
     Router::new()
@@ -81,11 +85,11 @@ struct Looked {
     last_event: i64,
 }
 
-async fn look(app: &App, blade: &crate::inventory::Blade, lines: i64) -> Result<Looked, DbError> {
+async fn look(app: &App, blade: &crate::inventory::Blade) -> Result<Looked, DbError> {
     let mut tx = app.journal.db().read().await?;
     let last_event = db::last_event(&mut tx).await?;
     let attempts = db::attempts_of(&mut tx, &blade.name, 20).await?;
-    let events = db::events_of_blade(&mut tx, &blade.name, lines).await?;
+    let events = db::events_of_blade(&mut tx, &blade.name, LINES_OF_BLADE).await?;
     let mut found = Looked { attempts, events, spans: Vec::new(), run: Run::default(), last_event };
     let Some(row) = found.attempts.first() else { return Ok(found) };
     let marks = db::first_in_phases(&mut tx, row.id, &row.cluster, RUN).await?;
@@ -138,13 +142,13 @@ async fn home(State(app): State<Shared>, visitor: Visitor, Query(asked): Query<H
         let chosen = asked.blade.as_deref().and_then(|name| snapshot.by_name(name));
         let mut beside = racks::Beside { chosen: None, log: Vec::new() };
         if let Some(blade) = chosen {
-            let looked = look(&app, blade, 30).await?;
+            let looked = look(&app, blade).await?;
             let view = view::blade_view(blade, looked.attempts.first(), journal::now());
             beside.chosen = Some(facts(&looked.known(&view, &snapshot), &words, false));
         } else {
             let mut tx = app.journal.db().read().await?;
-            let events = db::latest_events(&mut tx, 40).await?;
-            beside.log = events.iter().map(|event| line(event, &words)).collect();
+            let events = db::latest_events(&mut tx, LINES).await?;
+            beside.log = log(&events, 20, &words);
         }
         let page = visitor.page(&app, "racks", words.t.racks).following(overview.last_event);
         Ok(visitor.ok(&racks::model(page, &overview, beside, &words)))
@@ -172,7 +176,7 @@ async fn blade(State(app): State<Shared>, visitor: Visitor, Path(name): Path<Str
     let made = async {
         let snapshot = app.snapshot.load_full();
         let blade = snapshot.by_name(&name).ok_or_else(|| ApiError::missing("blade", &name))?;
-        let looked = look(&app, blade, LINES).await?;
+        let looked = look(&app, blade).await?;
         let view = view::blade_view(blade, looked.attempts.first(), journal::now());
         let page = visitor.page(&app, "racks", &name).following(looked.last_event);
         let known = looked.known(&view, &snapshot);

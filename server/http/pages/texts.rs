@@ -121,7 +121,7 @@ texts! {
     failed_n: "{n} failed", "{n} 个失败";
     no_clusters: "No clusters yet: describe one in a file and run", "还没有集群：在文件中描述一个，然后运行";
     plan: "Plan", "计划";
-    in_the_way: "Stands in the way", "阻碍部署的问题";
+    preflight: "Preflight", "部署前检查";
     nothing_in_way: "Nothing stands in the way.", "没有阻碍。";
     disk_to_wipe: "Disk to be erased", "将被擦除的磁盘";
     power: "Power", "电源";
