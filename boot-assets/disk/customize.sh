@@ -35,6 +35,16 @@ settle_services() {
     chroot "$root" systemctl enable serial-getty@ttyS0.service >/dev/null 2>&1
 }
 
+# Generators run at boot and again at every reload of systemd, each a process.
+settle_generators() {
+    mkdir -p "$root/etc/systemd/system-generators"
+    for name in cryptsetup veritysetup integritysetup hibernate-resume gpt-auto bless-boot system-update rc-local run sysv; do
+        ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$name-generator"
+    done
+    # Beside an old init script `systemctl enable` starts a Perl program, twice.
+    rm -f "$root"/etc/init.d/*
+}
+
 settle_cloud_init() {
     mkdir -p "$root/var/lib/cloud/seed/nocloud"
     cat >"$root/etc/cloud/cloud.cfg" <<'EOF'
@@ -60,7 +70,7 @@ system_info:
 EOF
     rm -f "$root"/etc/cloud/cloud.cfg.d/90_dpkg.cfg
     # The generator probes the hardware for clouds before anything else starts; the answer is known.
-    mkdir -p "$root/etc/systemd/system-generators" "$root/etc/systemd/system/multi-user.target.wants"
+    mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
     ln -s /dev/null "$root/etc/systemd/system-generators/cloud-init-generator"
     ln -s /lib/systemd/system/cloud-init.target "$root/etc/systemd/system/multi-user.target.wants/cloud-init.target"
 }
@@ -141,6 +151,7 @@ compile_python() {
 
 cp -r "$HERE/disk/overlay/." "$root/"
 settle_services
+settle_generators
 settle_cloud_init
 settle_identity
 export_parts
