@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 IMAGE := build/images/debian-12
 
-.PHONY: help demo test images build packages fmt lint deny clean
+.PHONY: help demo test images build packages test-packages fmt lint deny clean
 
 help:
 	@echo 'make demo [ARGS=--once]  a virtual rack goes from dark to a ready three-member etcd cluster'
@@ -21,9 +21,12 @@ images: packages
 
 # Installs what is missing from Debian's own packages; says so before it does.
 packages:
-	boot-assets/install-packages.sh
+	boot-assets/install-packages.sh boot-assets/packages.txt boot-assets/lab-packages.txt
 
-test: packages fmt lint deny images
+test-packages:
+	boot-assets/install-packages.sh boot-assets/packages.txt boot-assets/lab-packages.txt tests/packages.txt
+
+test: test-packages fmt lint deny images
 	tests/with-postgres cargo nextest run
 
 fmt:
@@ -31,7 +34,8 @@ fmt:
 
 lint:
 	cargo clippy --all-targets -- -D warnings
-	shellcheck boot-assets/*.sh boot-assets/live/init cloud-configs/*.sh tests/with-postgres .ci/run
+	shellcheck boot-assets/*.sh cloud-configs/*.sh tests/with-postgres .ci/run
+	shellcheck --shell=dash boot-assets/live/init boot-assets/live/cloud-config
 
 # The advisory database is fetched from outside; where it cannot be had, licences, bans and
 # sources are still checked.

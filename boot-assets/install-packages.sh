@@ -1,12 +1,15 @@
 #!/bin/sh
-# Installs the Debian packages of packages.txt that this machine does not have.
+# Installs the Debian packages of the given lists that this machine does not have. Their services
+# (a PostgreSQL, an etcd) are not started: only the programs are wanted.
 set -eu
-cd "$(dirname "$0")"
+[ $# -gt 0 ] || { echo "usage: install-packages.sh LIST..." >&2; exit 2; }
 missing=
-while read -r name _; do
-    case $name in '' | '#'*) continue ;; esac
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing="$missing $name"
-done <packages.txt
+for list; do
+    while read -r name _; do
+        case $name in '' | '#'*) continue ;; esac
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing="$missing $name"
+    done <"$list"
+done
 if [ -z "$missing" ]; then
     exit 0
 fi
@@ -14,6 +17,12 @@ echo "firstlight: these Debian packages are missing and will be installed:$missi
 if [ "$(id -u)" -ne 0 ]; then
     echo "firstlight: that needs root; run this as root, or: sudo apt-get install$missing" >&2
     exit 1
+fi
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT INT TERM
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
