@@ -21,7 +21,7 @@ pub struct RacksPage {
     pub heading: String,
     pub summary: String,
     pub stack: Vec<Piece>,
-    /// Clusters that wait to be deployed, or to be deployed again.
+    /// Clusters that wait to be deployed.
     pub deploy: Vec<Hostname>,
     pub racks: Vec<Rack>,
     pub loose: Vec<Slot>,
@@ -123,13 +123,7 @@ pub fn model(page: Page, overview: &Overview, beside: Beside, words: &Words<'_>)
         heading: words.blades(overview.blades),
         summary: summary(overview, words),
         stack: stack(overview, words),
-        deploy: overview
-            .clusters
-            .iter()
-            .filter(|c| c.ready < c.blades.len())
-            .map(|c| c.name.clone())
-            .take(3)
-            .collect(),
+        deploy: never_begun(overview),
         racks,
         loose: overview.loose.iter().map(slot).collect(),
         attention: attention(overview, words),
@@ -253,6 +247,16 @@ fn stack(overview: &Overview, words: &Words<'_>) -> Vec<Piece> {
         before += count.count;
     }
     pieces
+}
+
+/// Clusters with blades on which nothing was ever begun.
+fn never_begun(overview: &Overview) -> Vec<Hostname> {
+    let waits = |name: &Hostname| {
+        every_blade(overview)
+            .any(|view| view.attempt.is_none() && view.cluster.as_ref() == Some(name))
+    };
+    let names = overview.clusters.iter().map(|cluster| &cluster.name);
+    names.filter(|name| waits(name)).take(3).cloned().collect()
 }
 
 fn attention(overview: &Overview, words: &Words<'_>) -> Vec<Attention> {
