@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use firstlight::bmc::power::PowerOp;
 use serde_json::{Value, json};
 
 mod site;
@@ -143,12 +142,12 @@ async fn a_blade_without_a_role_installs_what_is_chosen_at_its_console_though_ga
     let site = Site::up_with("menu", &["--blades", "1", "--uefi", "1"], menu).await;
     site.apply(&[]).await;
     let before = site.memory_kib();
-    site.lab.power("r1-c1-b01", PowerOp::On);
+    site.power("r1-c1-b01", "on").await;
     site.until(LONG, "the menu is shown", |site| async move {
         site.console("r1-c1-b01").contains("production-worker")
     })
     .await;
-    for round in 0..20 {
+    for round in 0..4 {
         site.throw_garbage(round);
     }
     site.until(LONG, "the choice is recorded", |site| async move {
