@@ -155,6 +155,8 @@ build_root_fs() {
     size_mib=$(((size_mib + 31) / 32 * 32))
     rm -f "$WORK/root.img"
     truncate -s "${size_mib}M" "$WORK/root.img"
+    # For mke2fs and debugfs: what time it is, where no command sets it (backup superblocks).
+    export E2FSPROGS_FAKE_TIME="$SOURCE_DATE_EPOCH"
     # GRUB 2.06 does not read the two newest ext4 features.
     mke2fs -q -t ext4 -b 4096 -i 16384 -J size=8 -m 1 -L root -U "$ROOT_FS_ID" -O '^metadata_csum_seed,^orphan_file' \
         -E "hash_seed=$ROOT_FS_ID,lazy_itable_init=0,lazy_journal_init=0,nodiscard" -d "$WORK/root" "$WORK/root.img"
