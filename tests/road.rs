@@ -144,7 +144,7 @@ async fn a_blade_without_a_role_installs_what_is_chosen_at_its_console_though_ga
     let before = site.memory_kib();
     site.power("r1-c1-b01", "on").await;
     site.until(LONG, "the menu is shown", |site| async move {
-        site.console("r1-c1-b01").contains("production-worker")
+        site.console("r1-c1-b01").contains("Production cluster: worker")
     })
     .await;
     for round in 0..4 {

@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// The console that the lab, a serial-over-LAN session and a screen see alike.
-const CONSOLES: &str = "console=tty0 console=ttyS0,115200n8";
+// loglevel: below it the kernel prints its command line, and the boot token in it, on the console.
+const CONSOLES: &str = "console=tty0 console=ttyS0,115200n8 loglevel=4";
 
 /// Everything needed to install one blade, put together for each request from memory.
 pub struct Plan {
