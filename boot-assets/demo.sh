@@ -80,8 +80,8 @@ say "asking etcd itself, with etcdctl on the first blade"
 "$firstlight" lab exec "$lab" -- ssh -q -i "$dir/key" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
     core@10.12.1.1 'ETCDCTL_API=3 etcdctl --endpoints=http://10.12.1.1:2379,http://10.12.1.2:2379,http://10.12.1.3:2379 endpoint health && ETCDCTL_API=3 etcdctl --endpoints=http://10.12.1.1:2379 member list'
 
-memory=$(awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$daemon/status" 2>/dev/null || echo '?')
-say "ready. The daemon uses $memory MiB of memory. Journal and blades: $FIRSTLIGHT_URL/"
+memory=$(awk '/^RssAnon/ { print int($2 / 1024) }' "/proc/$daemon/status" 2>/dev/null || echo '?')
+say "ready. The daemon uses $memory MiB of memory beside the mapped images. Journal and blades: $FIRSTLIGHT_URL/"
 if ! $once; then
     echo 'demo: press Ctrl-C to take everything down'
     wait "$daemon"

@@ -281,11 +281,11 @@ impl Site {
         fs::read_to_string(self.lab.file("daemon.log")).unwrap_or_default()
     }
 
-    /// Resident memory of the daemon.
+    /// Memory of the daemon itself, without the boot images it maps: those are the page cache.
     pub fn memory_kib(&self) -> u64 {
         let pid = self.daemon.lock().unwrap().id();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
