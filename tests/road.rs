@@ -30,7 +30,7 @@ async fn killed_ten_times(site: &mut Site) -> Vec<Value> {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        let enough = acknowledged.len() + 2 + usize::try_from(seed % 12).unwrap();
+        let enough = acknowledged.len() + 2 + usize::try_from(seed % 24).unwrap();
         let grown = move |site: Site| async move { site.events().await.len() >= enough };
         site.until(LONG, "the journal grows", grown).await;
         acknowledged = site.events().await;
