@@ -23,6 +23,8 @@ use super::{
 use crate::{
     blade::{Kind, Mac, Phase},
     boot,
+    config::DhcpMode,
+    db,
     images::Kind as ArtifactKind,
     inventory::{Blade, Intent, Snapshot},
     journal::Sighting,
@@ -179,6 +181,9 @@ async fn chosen(app: &Shared, peer: SocketAddr, mac: Mac, choice: &str, base: &s
     let entry = app.catalogue.entries().iter().find(|entry| entry.id == choice);
     let blade = snapshot.by_mac(mac).filter(|blade| blade.ip == ipv4(peer));
     let name = blade.map(|blade| blade.name.clone());
+    if blade.is_none() && !leased(app, peer, mac).await {
+        return boot::hold("this blade has no address from here", &again).unwrap_or_default();
+    }
     if entry.is_none() && choice != "local-boot" {
         return boot::hold("there is no such menu entry", &again).unwrap_or_default();
     }
@@ -198,17 +203,36 @@ async fn chosen(app: &Shared, peer: SocketAddr, mac: Mac, choice: &str, base: &s
     }
 }
 
+/// True if an unknown blade holds the lease of the address it asks from, so that made-up MACs
+/// leave no choices behind. Where another server gives the addresses, nobody can tell.
+async fn leased(app: &App, peer: SocketAddr, mac: Mac) -> bool {
+    if app.journal.config().dhcp.mode != DhcpMode::Server {
+        return true;
+    }
+    let read = async {
+        let mut tx = app.journal.db().read().await?;
+        db::leases(&mut tx).await
+    };
+    let leases = read.await.unwrap_or_default();
+    leases.iter().any(|lease| lease.mac == mac && Some(lease.ip) == ipv4(peer))
+}
+
 async fn image(
     State(app): State<Shared>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(sha256): Path<String>,
     request: Request,
 ) -> Response {
-    let Ok(content) = app.images.open_blob(&sha256) else {
-        return Refusal::Unknown.into_response();
-    };
     let snapshot = app.snapshot.load();
     let asking = ipv4(peer).and_then(|ip| snapshot.by_ip(ip));
+    let content = match app.images.open_blob(&sha256) {
+        Ok(content) => content,
+        // Of an image that is listed: not the client's fault, and a person must know.
+        Err(error) if app.images.kind_of(&sha256).is_some() => {
+            return damaged(&app, asking, &error);
+        }
+        Err(_) => return Refusal::Unknown.into_response(),
+    };
     if let Some(blade) = asking.filter(|_| {
         request.method() == Method::GET && app.images.kind_of(&sha256) == Some(ArtifactKind::Kernel)
     }) {
@@ -222,6 +246,23 @@ async fn image(
         });
     }
     blob::serve(request.method(), request.headers(), &content, &sha256)
+}
+
+fn damaged(app: &App, asking: Option<&Blade>, error: &std::io::Error) -> Response {
+    let text = format!("boot image damaged: {error}; import it again");
+    tracing::error!("{text}");
+    let mac = asking.and_then(|blade| blade.macs.first().copied());
+    if mac.is_some_and(|mac| app.told.is_news(mac, &text, std::time::Instant::now())) {
+        app.journal.saw(Sighting {
+            kind: Kind::Alert,
+            blade: asking.map(|blade| blade.name.clone()),
+            mac,
+            phase: None,
+            text,
+            detail: serde_json::Value::Null,
+        });
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "not available now\n").into_response()
 }
 
 async fn config(

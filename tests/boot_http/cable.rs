@@ -211,6 +211,14 @@ impl Line {
         octets
     }
 
+    /// All until the connection ends, or breaks.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let _ = self.0.get_ref().set_read_timeout(Some(Duration::from_secs(5)));
+        let _ = self.0.read_to_end(&mut rest);
+        rest
+    }
+
     /// True when the server has ended the connection, whatever came before.
     pub fn ends(&mut self) -> bool {
         let mut rest = Vec::new();

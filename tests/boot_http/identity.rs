@@ -126,6 +126,11 @@ async fn nobody_chooses_at_the_console_of_another_blade() {
     for from in [B02, STRANGER] {
         assert_eq!(bench.cable.get(from, &choice).status, 404);
     }
+    // Nor does one that does not exist choose anything.
+    for from in [B01, STRANGER] {
+        let reply = bench.cable.get(from, "/boot/02-00-00-00-00-99.ipxe?choice=simple");
+        assert!(reply.text().contains("no address from here"), "{}", reply.text());
+    }
     assert_eq!(bench.lines("menu", "").await, 0);
     assert_eq!(bench.cable.get(B01, &choice).status, 200);
     assert_eq!(bench.lines("menu", "simple chosen").await, 1);

@@ -51,6 +51,11 @@ async fn a_full_disk_acknowledges_nothing_is_told_everywhere_and_heals_by_itself
     let (_, ack) = dora(&bench.cable.port(), mac, &pxe(dhcproto::v4::Architecture::X86_Bios));
     assert_eq!(read(&ack).yiaddr().to_string(), "10.12.1.3", "a reserved blade gets its address");
 
+    // A daemon that dies now comes back, and still promises nothing.
+    bench.site.kill_and_restart().await;
+    assert_eq!(pass.finishes(&bench).status, 503);
+    bench.until(super::PATIENCE, "it is not ready", |site| readiness(site, 503)).await;
+
     std::fs::remove_file(&ballast).unwrap();
     drop(file);
     bench.until(super::PATIENCE, "it is ready again", |site| readiness(site, 200)).await;
