@@ -12,7 +12,7 @@ use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
-    http::{Response, StatusCode, Version, header},
+    http::{HeaderValue, Response, StatusCode, Version, header},
     middleware::{self, Next},
     response::IntoResponse,
 };
@@ -105,9 +105,16 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     // tcp(7): also ends a connection whose peer keeps its window shut.
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STUCK));
+    let asked: Option<HeaderValue> =
+        stream.local_addr().ok().and_then(|address| address.to_string().parse().ok());
     let service =
         hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            // HTTP/1.0 needs no Host; what we tell such a client is for the address it asked on.
+            let old = request.version() <= Version::HTTP_10;
+            if let (true, Some(asked)) = (old, &asked) {
+                request.headers_mut().entry(header::HOST).or_insert_with(|| asked.clone());
+            }
             router.clone().call(request.map(Body::new))
         });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -131,8 +138,7 @@ async fn connection(
 /// What hyper leaves to us: one Host in HTTP/1.1 (RFC 9112 §3.2).
 async fn sound_request(request: Request, next: Next) -> Response<Body> {
     let hosts = request.headers().get_all(header::HOST).iter().count();
-    let named = hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10);
-    if !named {
+    if hosts != 1 {
         return (StatusCode::BAD_REQUEST, "a request needs one Host header (RFC 9112 §3.2)\n")
             .into_response();
     }

@@ -98,6 +98,7 @@ async fn http_1_0_without_host_works_and_closes_rfc9110_2_5() {
     line.send(format!("GET {SCRIPT} HTTP/1.0\r\n\r\n").as_bytes());
     let reply = line.reply_to("GET").unwrap();
     assert_eq!((reply.status, reply.body.starts_with(b"#!ipxe")), (200, true));
+    assert!(reply.text().contains("http://10.12.0.1:80/boot/"), "where it asked: {}", reply.text());
     assert!(line.ends());
 }
 
