@@ -1,6 +1,6 @@
 //! DHCP at the wire: the real server in a network namespace, clients of ours and of others.
 
-mod net;
+pub mod net;
 
 use dhcproto::{
     Decodable, Encodable,
@@ -20,7 +20,7 @@ fn bench() -> Bench {
 }
 
 /// A client's message, made by another implementation than the server's.
-fn message(mac: [u8; 6], kind: MessageType, options: &[DhcpOption]) -> Vec<u8> {
+pub fn message(mac: [u8; 6], kind: MessageType, options: &[DhcpOption]) -> Vec<u8> {
     let mut message = v4::Message::default();
     message.set_chaddr(&mac).set_xid(0x1122_3344);
     message.opts_mut().insert(DhcpOption::MessageType(kind));
@@ -30,7 +30,7 @@ fn message(mac: [u8; 6], kind: MessageType, options: &[DhcpOption]) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
-fn read(frame: &Frame) -> v4::Message {
+pub fn read(frame: &Frame) -> v4::Message {
     v4::Message::from_bytes(&frame.payload).unwrap()
 }
 
@@ -42,7 +42,7 @@ fn for_me(mac: [u8; 6]) -> impl Fn(&Frame) -> bool {
     move |frame| frame.payload[28..34] == mac
 }
 
-fn pxe(arch: v4::Architecture) -> Vec<DhcpOption> {
+pub fn pxe(arch: v4::Architecture) -> Vec<DhcpOption> {
     vec![
         DhcpOption::ClassIdentifier(b"PXEClient:Arch:00000:UNDI:002001".to_vec()),
         DhcpOption::ClientSystemArchitecture(arch),
@@ -50,7 +50,7 @@ fn pxe(arch: v4::Architecture) -> Vec<DhcpOption> {
 }
 
 /// DISCOVER, OFFER, REQUEST, ACK; the two answers as they came.
-fn dora(port: &Port, mac: [u8; 6], options: &[DhcpOption]) -> (Frame, Frame) {
+pub fn dora(port: &Port, mac: [u8; 6], options: &[DhcpOption]) -> (Frame, Frame) {
     port.broadcast(mac, &message(mac, MessageType::Discover, options));
     let first = port.receive(for_me(mac)).expect("an OFFER");
     let offer = read(&first);

@@ -1,4 +1,5 @@
 //! One integration binary; each module reads like the feature it proves.
+mod boot_http;
 mod boot_images;
 mod commands;
 mod dhcp_wire;
@@ -15,3 +16,4 @@ mod tftp_options;
 mod tftp_service;
 mod tftp_wire;
 mod topologies;
+mod word;

@@ -51,6 +51,7 @@ impl Site {
             key: BootKey::open(database.dir()).unwrap(),
             boot_url: Some("http://10.12.0.1".to_owned()),
             scripts: Scripts { setup: String::new(), install: String::new() },
+            told: firstlight::http::Repeats::default(),
             started: journal::now(),
             shutdown: stop.clone(),
             check: Arc::new(Vec::new),

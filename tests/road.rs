@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-mod site;
+pub mod site;
+pub mod small;
 
 use site::Site;
 

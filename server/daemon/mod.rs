@@ -123,6 +123,7 @@ fn app(
         key: BootKey::open(&config.data_dir).context("the key for boot tokens")?,
         boot_url: config.boot.url.clone(),
         scripts,
+        told: http::Repeats::default(),
         started: journal::now(),
         shutdown,
         check,

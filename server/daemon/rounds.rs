@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    blade::{Hostname, Kind, Phase, Step},
+    blade::{Hostname, Kind, NewEvent, Phase, Step},
     db::{self, AttemptRow},
     http::Shared,
     journal, probe, reconcile,
@@ -33,6 +33,11 @@ pub async fn run(app: Shared, shutdown: CancellationToken) {
 }
 
 async fn round(app: &Shared, client: &reqwest::Client, count: u64) -> db::Result<()> {
+    if let Some(trouble) = app.journal.trouble() {
+        // Succeeds, and so ends the trouble, as soon as the journal can be written again.
+        let text = format!("{trouble}: it can again; nothing that was acknowledged is missing");
+        app.journal.note(NewEvent::new(journal::now(), Kind::Alert, text)).await?;
+    }
     let mut tx = app.journal.db().read().await?;
     let attempts = db::latest_attempts(&mut tx).await?;
     drop(tx);

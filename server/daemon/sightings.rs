@@ -47,6 +47,9 @@ pub async fn bind_dhcp(config: &Config, journal: &Journal) -> anyhow::Result<dhc
 fn dhcp_sighting(snapshot: &Snapshot, seen: dhcp::Seen) -> Sighting {
     let blade = snapshot.by_mac(seen.mac);
     let alert = seen.what == dhcp::What::Alert;
+    if alert {
+        tracing::warn!(mac = %seen.mac, "DHCP: {}", seen.detail);
+    }
     // Only a boot program's exchange is a step of an installation; the live and the installed
     // system ask for addresses too.
     let boots = seen.firmware.is_some_and(|firmware| firmware != "OS");

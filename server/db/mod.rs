@@ -5,7 +5,7 @@ use std::{path::Path, str::FromStr, time::Duration};
 
 use futures_util::TryFutureExt;
 use sqlx::{
-    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -130,6 +130,11 @@ impl Db {
             .busy_timeout(Duration::from_secs(5));
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            // A full disk makes SQLite end a transaction by itself, and sqlx then believes for
+            // ever that it runs: such a connection is thrown away.
+            .before_acquire(|connection, _| {
+                Box::pin(async move { Ok(!connection.is_in_transaction()) })
+            })
             .connect_with(options.clone())
             .await
             .map_err(|error| failed(error.to_string()))?;

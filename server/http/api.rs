@@ -117,8 +117,7 @@ pub async fn site(app: &App) -> Result<view::Overview, DbError> {
     let document = db::load_inventory(&mut tx).await?;
     let rows = db::latest_attempts(&mut tx).await?;
     let last = db::last_event(&mut tx).await?;
-    let alerts =
-        db::events_of_kind(&mut tx, crate::blade::Kind::Alert, journal::now() - 600_000, 5).await?;
+    let alerts = recent_alerts(&mut tx).await?;
     let snapshot = app.snapshot.load();
     let mut overview =
         view::overview(&app.journal.config().site, &snapshot, &document, &rows, journal::now());
@@ -127,11 +126,21 @@ pub async fn site(app: &App) -> Result<view::Overview, DbError> {
     if let Some(trouble) = app.journal.trouble() {
         overview.findings.insert(0, view::Finding::new("error", "journal", trouble));
     }
-    overview
-        .findings
-        .extend(alerts.into_iter().map(|event| view::Finding::new("warning", "alert", event.text)));
-    overview.findings.dedup();
+    overview.findings.extend(alerts);
     Ok(overview)
+}
+
+/// What was alarming in the last ten minutes, newest first, each once.
+async fn recent_alerts(tx: &mut Tx) -> Result<Vec<view::Finding>, DbError> {
+    let since = journal::now() - 600_000;
+    let mut alerts: Vec<view::Finding> = Vec::new();
+    for event in db::events_of_kind(tx, crate::blade::Kind::Alert, since, 20).await? {
+        let alert = view::Finding::new("warning", "alert", event.text);
+        if alerts.len() < 5 && !alerts.contains(&alert) {
+            alerts.push(alert);
+        }
+    }
+    Ok(alerts)
 }
 
 async fn overview(State(app): State<Shared>) -> Answer {
@@ -342,6 +351,8 @@ async fn check(State(app): State<Shared>) -> Answer {
         Some(trouble) => findings.push(view::Finding::new("error", "journal", trouble)),
         None => findings.push(view::Finding::new("ok", "journal", "can be written")),
     }
+    let mut tx = app.journal.db().read().await?;
+    findings.extend(recent_alerts(&mut tx).await?);
     json_of(&findings)
 }
 

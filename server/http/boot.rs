@@ -3,28 +3,31 @@
 use std::net::SocketAddr;
 
 use axum::{
-    Json, Router,
-    body::Bytes,
+    Router,
     extract::{ConnectInfo, DefaultBodyLimit, Path, RawQuery, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::Deserialize;
-use serde_json::json;
 
 use super::{
     App, Shared, blob,
     install::{self, Plan},
     internal,
-    refusal::{Refusal, admit, ipv4, redact, token_of},
+    listen::in_time,
+    refusal::{Refusal, admit, ipv4, token_of},
+    reports,
+    throttle::{self, Throttle},
 };
 use crate::{
-    blade::{AttemptId, Kind, Mac, Phase, Report},
+    blade::{Kind, Mac, Phase},
     boot,
+    config::DhcpMode,
+    db,
     images::Kind as ArtifactKind,
     inventory::{Blade, Intent, Snapshot},
-    journal::{ReportAnswer, Sighting},
+    journal::Sighting,
     topology::Os,
 };
 
@@ -35,13 +38,16 @@ const LARGEST_REPORT: usize = 32 * 1024;
 pub fn router(app: Shared) -> Router {
     Router::new()
         .route("/boot/{script}", get(script))
-        .route("/images/sha256/{sha256}", get(image))
         .route("/config/{menu}/{document}", get(config))
-        .route("/api/v1/attempts/{id}/events", post(events))
-        .route("/api/v1/attempts/{id}/cloud-init", post(cloud_init))
-        .route("/api/v1/attempts/{id}/phone-home", post(cloud_init))
-        .route("/notify/finish", post(finish))
+        .route("/api/v1/attempts/{id}/events", post(reports::events))
+        .route("/api/v1/attempts/{id}/cloud-init", post(reports::cloud_init))
+        .route("/api/v1/attempts/{id}/phone-home", post(reports::cloud_init))
+        .route("/notify/finish", post(reports::finish))
+        // Each of these may become a line of the journal; downloads do not.
+        .route_layer(middleware::from_fn_with_state(Throttle::shared(), throttle::guard))
+        .route("/images/sha256/{sha256}", get(image))
         .layer(DefaultBodyLimit::max(LARGEST_REPORT))
+        .layer(middleware::from_fn(in_time))
         .with_state(app)
 }
 
@@ -62,22 +68,27 @@ async fn script(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
+    method: Method,
     headers: HeaderMap,
 ) -> Response {
     let Some(mac) = name.strip_suffix(".ipxe").and_then(|mac| mac.parse::<Mac>().ok()) else {
         return Refusal::Unknown.into_response();
     };
     let base = base_url(&app, &headers);
+    let mut snapshot = app.snapshot.load_full();
+    // Nobody asks, or chooses, for a blade but the blade itself.
+    if snapshot.by_mac(mac).is_some_and(|blade| blade.ip != ipv4(peer)) {
+        return Refusal::Unknown.into_response();
+    }
+    // HEAD tells of the answer and changes nothing (RFC 9110 §9.2.1).
+    if method == Method::HEAD {
+        return text(decide(&app, &snapshot, mac, &base).0);
+    }
     if let Some(choice) = query
         .as_deref()
         .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("choice=")))
     {
         return text(chosen(&app, peer, mac, choice, &base).await);
-    }
-    let mut snapshot = app.snapshot.load_full();
-    let known = snapshot.by_mac(mac).is_some_and(|blade| blade.ip == ipv4(peer));
-    if !known && snapshot.by_mac(mac).is_some() {
-        return Refusal::Unknown.into_response();
     }
     // Asked for again after the live system reported: the blade was restarted.
     let running = snapshot.by_mac(mac).and_then(|blade| match &blade.intent {
@@ -100,8 +111,12 @@ fn text(body: String) -> Response {
 /// The script for a blade as it stands now, with a line for the journal.
 fn answer(app: &App, snapshot: &Snapshot, mac: Mac, base: &str) -> String {
     let blade = snapshot.by_mac(mac);
-    let again = boot::script_url(base, mac);
-    let (script, told) = decide(app, snapshot, blade, &again, base);
+    let (script, told) = decide(app, snapshot, mac, base);
+    // An installing blade's question is a sign of life each time.
+    let installs = blade.is_some_and(|blade| matches!(blade.intent, Intent::Install(_)));
+    if !app.told.is_news(mac, &told, std::time::Instant::now()) && !installs {
+        return script;
+    }
     app.journal.saw(Sighting {
         kind: Kind::Http,
         blade: blade.map(|blade| blade.name.clone()),
@@ -113,19 +128,15 @@ fn answer(app: &App, snapshot: &Snapshot, mac: Mac, base: &str) -> String {
     script
 }
 
-fn decide(
-    app: &App,
-    snapshot: &Snapshot,
-    blade: Option<&Blade>,
-    again: &str,
-    base: &str,
-) -> (String, String) {
+/// The script, and what it is in a line for people.
+fn decide(app: &App, snapshot: &Snapshot, mac: Mac, base: &str) -> (String, String) {
+    let again = &boot::script_url(base, mac);
     let hold = |why: &str| {
         let script = boot::hold(why, again)
             .unwrap_or_else(|_| boot::local("the server has no script for this blade"));
         (script, format!("wait: {why}"))
     };
-    match blade.map(|blade| (blade, &blade.intent)) {
+    match snapshot.by_mac(mac).map(|blade| (blade, &blade.intent)) {
         Some((_, Intent::Local)) => {
             (boot::local("installed; booting from disk"), "boot from disk".to_owned())
         }
@@ -170,6 +181,9 @@ async fn chosen(app: &Shared, peer: SocketAddr, mac: Mac, choice: &str, base: &s
     let entry = app.catalogue.entries().iter().find(|entry| entry.id == choice);
     let blade = snapshot.by_mac(mac).filter(|blade| blade.ip == ipv4(peer));
     let name = blade.map(|blade| blade.name.clone());
+    if blade.is_none() && !leased(app, peer, mac).await {
+        return boot::hold("this blade has no address from here", &again).unwrap_or_default();
+    }
     if entry.is_none() && choice != "local-boot" {
         return boot::hold("there is no such menu entry", &again).unwrap_or_default();
     }
@@ -189,17 +203,36 @@ async fn chosen(app: &Shared, peer: SocketAddr, mac: Mac, choice: &str, base: &s
     }
 }
 
+/// True if an unknown blade holds the lease of the address it asks from, so that made-up MACs
+/// leave no choices behind. Where another server gives the addresses, nobody can tell.
+async fn leased(app: &App, peer: SocketAddr, mac: Mac) -> bool {
+    if app.journal.config().dhcp.mode != DhcpMode::Server {
+        return true;
+    }
+    let read = async {
+        let mut tx = app.journal.db().read().await?;
+        db::leases(&mut tx).await
+    };
+    let leases = read.await.unwrap_or_default();
+    leases.iter().any(|lease| lease.mac == mac && Some(lease.ip) == ipv4(peer))
+}
+
 async fn image(
     State(app): State<Shared>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(sha256): Path<String>,
     request: Request,
 ) -> Response {
-    let Ok(content) = app.images.open_blob(&sha256) else {
-        return Refusal::Unknown.into_response();
-    };
     let snapshot = app.snapshot.load();
     let asking = ipv4(peer).and_then(|ip| snapshot.by_ip(ip));
+    let content = match app.images.open_blob(&sha256) {
+        Ok(content) => content,
+        // Of an image that is listed: not the client's fault, and a person must know.
+        Err(error) if app.images.kind_of(&sha256).is_some() => {
+            return damaged(&app, asking, &error);
+        }
+        Err(_) => return Refusal::Unknown.into_response(),
+    };
     if let Some(blade) = asking.filter(|_| {
         request.method() == Method::GET && app.images.kind_of(&sha256) == Some(ArtifactKind::Kernel)
     }) {
@@ -213,6 +246,23 @@ async fn image(
         });
     }
     blob::serve(request.method(), request.headers(), &content, &sha256)
+}
+
+fn damaged(app: &App, asking: Option<&Blade>, error: &std::io::Error) -> Response {
+    let text = format!("boot image damaged: {error}; import it again");
+    tracing::error!("{text}");
+    let mac = asking.and_then(|blade| blade.macs.first().copied());
+    if mac.is_some_and(|mac| app.told.is_news(mac, &text, std::time::Instant::now())) {
+        app.journal.saw(Sighting {
+            kind: Kind::Alert,
+            blade: asking.map(|blade| blade.name.clone()),
+            mac,
+            phase: None,
+            text,
+            detail: serde_json::Value::Null,
+        });
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "not available now\n").into_response()
 }
 
 async fn config(
@@ -266,129 +316,4 @@ fn document_of(
         "network-config" => cloud_init().network_config,
         _ => return Ok(None),
     }))
-}
-
-async fn events(
-    State(app): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let snapshot = app.snapshot.load_full();
-    let token = token_of(&headers, None);
-    let (_, attempt) = match admit(&app, &snapshot, peer, token, true) {
-        // A stale attempt is told so (CASES.md C34), so that its installer stops.
-        Err(Refusal::Over) => return stale(),
-        Err(refusal) => return refusal.into_response(),
-        Ok(admitted) => admitted,
-    };
-    if id.parse() != Ok(attempt) {
-        return Refusal::Foreign.into_response();
-    }
-    let mut report: Report = match serde_json::from_slice(&body) {
-        Ok(report) => report,
-        Err(error) => {
-            return (StatusCode::BAD_REQUEST, format!("this is no report: {error}\n"))
-                .into_response();
-        }
-    };
-    if report.attempt != attempt || report.seq < 1 || !report.phase.reported_by_blade() {
-        return (
-            StatusCode::BAD_REQUEST,
-            "attempt, seq or phase is not one that a blade may report\n",
-        )
-            .into_response();
-    }
-    let token = token.unwrap_or_default();
-    report.msg = redact(&report.msg, token, 512);
-    report.code = report.code.map(|code| redact(&code, token, 64));
-    report.log_tail = report.log_tail.map(|tail| redact(&tail, token, 16 * 1024));
-    reply(app.journal.report(report).await)
-}
-
-fn stale() -> Response {
-    (StatusCode::CONFLICT, "this attempt is over; stop\n").into_response()
-}
-
-fn reply(answer: Result<ReportAnswer, crate::db::DbError>) -> Response {
-    match answer {
-        Ok(ReportAnswer::Accepted | ReportAnswer::Replayed) => {
-            Json(json!({ "ok": true })).into_response()
-        }
-        Ok(ReportAnswer::Stale) => stale(),
-        Ok(ReportAnswer::Unknown) => Refusal::Unknown.into_response(),
-        Err(error) => internal(&error).into_response(),
-    }
-}
-
-/// cloud-init's own reporting (webhook) and phone_home: lines for the journal.
-async fn cloud_init(
-    State(app): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let snapshot = app.snapshot.load_full();
-    let token = token_of(&headers, query.as_deref());
-    let (blade, attempt) = match admit(&app, &snapshot, peer, token, true) {
-        Ok(admitted) => admitted,
-        Err(refusal) => return refusal.into_response(),
-    };
-    if id.parse() != Ok(attempt) {
-        return Refusal::Foreign.into_response();
-    }
-    let said = match serde_json::from_slice::<serde_json::Value>(&body) {
-        Ok(event) => {
-            let part = |key: &str| {
-                event.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
-            };
-            format!(
-                "{} {} {} {}",
-                part("event_type"),
-                part("name"),
-                part("result"),
-                part("description")
-            )
-        }
-        Err(_) => "phoned home".to_owned(),
-    };
-    app.journal.saw(Sighting {
-        kind: Kind::Http,
-        blade: Some(blade.name.clone()),
-        mac: None,
-        phase: Some(Phase::Up),
-        text: format!("cloud-init: {}", redact(said.trim(), token.unwrap_or_default(), 200)),
-        detail: serde_json::Value::Null,
-    });
-    Json(json!({ "ok": true })).into_response()
-}
-
-#[derive(Deserialize)]
-struct Finished {
-    attempt: AttemptId,
-}
-
-/// The install-completed callback: 200 only once `installed` is on disk.
-async fn finish(
-    State(app): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let snapshot = app.snapshot.load_full();
-    let attempt = match admit(&app, &snapshot, peer, token_of(&headers, None), true) {
-        Err(Refusal::Over) => return stale(),
-        Err(refusal) => return refusal.into_response(),
-        Ok((_, attempt)) => attempt,
-    };
-    match serde_json::from_slice::<Finished>(&body) {
-        Ok(finished) if finished.attempt == attempt => reply(app.journal.finish(attempt).await),
-        Ok(_) => Refusal::Foreign.into_response(),
-        Err(error) => {
-            (StatusCode::BAD_REQUEST, format!("this is no callback: {error}\n")).into_response()
-        }
-    }
 }

@@ -26,12 +26,15 @@ mod operate;
 mod pages;
 mod people;
 mod refusal;
+mod reports;
+mod throttle;
 mod token;
 pub mod view;
 
 pub use boot::router as boot_router;
 pub use listen::serve;
 pub use people::router as people_router;
+pub use throttle::Repeats;
 pub use token::BootKey;
 
 /// What the handlers of both listeners need.
@@ -44,6 +47,8 @@ pub struct App {
     /// `boot.url`, or where it is not set the address asked on.
     pub boot_url: Option<String>,
     pub scripts: Scripts,
+    /// What blades were told last.
+    pub told: Repeats,
     /// When this daemon began.
     pub started: Millis,
     pub shutdown: tokio_util::sync::CancellationToken,

@@ -14,11 +14,12 @@ use super::{
     install, view,
 };
 use crate::{
-    blade::{AttemptId, Hostname, Kind, NewEvent, Phase},
-    db,
+    blade::{AttemptId, Hostname, Kind, NewEvent, Outcome, Phase},
+    db::{self, AttemptRow},
     images::Kind as ArtifactKind,
     inventory::{Blade, ClusterDoc, Snapshot},
     journal,
+    topology::ProbePlan,
 };
 
 fn find_cluster<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a ClusterDoc, ApiError> {
@@ -173,10 +174,42 @@ async fn reinstall(app: &Shared, snapshot: &Snapshot, blade: &Blade) -> Result<V
     if !problems.is_empty() {
         return Err(ApiError::refused(problems.join("\n")));
     }
+    let mut tx = app.journal.db().read().await?;
+    let rows = db::latest_attempts(&mut tx).await?;
+    drop(tx);
+    let spec =
+        app.spec_of(snapshot, cluster).map_err(|lines| ApiError::refused(lines.join("\n")))?;
+    if let Some(why) = live_voter(&app.catalogue.probe(&spec), &rows, blade) {
+        return Err(ApiError::refused(why));
+    }
     let order = (blade.name.clone(), member.cluster.clone(), member.role.clone());
     let begun =
         app.journal.begin(vec![order], Phase::Off, "reinstall asked by an operator").await?;
     Ok(json!({ "blade": blade.name, "attempt": begun.first().map(|begun| begun.id) }))
+}
+
+/// Why a voter of a live etcd must not be installed anew by itself (CASES.md C38).
+fn live_voter(plan: &ProbePlan, rows: &[AttemptRow], blade: &Blade) -> Option<String> {
+    let standing =
+        |name: &Hostname| rows.iter().find(|row| row.blade == *name).map(|row| row.standing);
+    let voter = plan.etcd.iter().any(|voter| voter.blade == blade.name);
+    let started = standing(&blade.name).is_some_and(|standing| standing.phase >= Phase::Up);
+    let others = plan.etcd.iter().filter(|other| other.blade != blade.name);
+    let ready: Vec<&str> = others
+        .filter(|other| standing(&other.blade).is_some_and(|s| s.outcome == Outcome::Ready))
+        .map(|other| other.blade.as_str())
+        .collect();
+    (voter && started && !ready.is_empty()).then(|| {
+        let cluster = blade.member.as_ref().map_or("CLUSTER", |member| member.cluster.as_str());
+        format!(
+            "E_ETCD_MEMBER_LIVE: {} is a member of an etcd that lives ({} ready): a started member \
+             cannot come back with an empty disk, because etcd knows it by its old identity. To \
+             install all members anew, which loses etcd's data: firstlight deploy {cluster}. \
+             Replacing one member comes in a later version",
+            blade.name,
+            ready.join(", ")
+        )
+    })
 }
 
 async fn power(app: &Shared, blade: &Blade, op: &str) -> Result<Value, ApiError> {

@@ -48,7 +48,10 @@ pub fn ipv4(peer: SocketAddr) -> Option<Ipv4Addr> {
 /// only know an address.
 pub fn token_of<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<&'a str> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if let Some(token) = bearer.and_then(|value| value.strip_prefix("Bearer ")) {
+    // The scheme's case does not matter (RFC 9110 §11.1).
+    if let Some((scheme, token)) = bearer.and_then(|value| value.split_once(' '))
+        && scheme.eq_ignore_ascii_case("bearer")
+    {
         return Some(token.trim());
     }
     query?.split('&').find_map(|pair| pair.strip_prefix("token="))

@@ -109,6 +109,9 @@ fn parse(files: &[(String, String)]) -> Result<Document, Vec<String>> {
                 whole.blades.extend(document.blades);
                 whole.clusters.extend(document.clusters);
             }
+            Err(error) if error.starts_with(|c: char| c.is_ascii_digit()) => {
+                problems.push(format!("{name}:{error}"));
+            }
             Err(error) => problems.push(format!("{name}: {error}")),
         }
     }

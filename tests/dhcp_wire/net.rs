@@ -221,7 +221,8 @@ pub struct Port {
 }
 
 impl Port {
-    fn open() -> io::Result<Port> {
+    /// On the interface `cli` of the namespace that this thread is in.
+    pub fn open() -> io::Result<Port> {
         // ETH_P_ALL in network order.
         let all = i32::from(3u16.to_be());
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(all)))?;

@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::small;
 use crate::lab::Lab;
 
 /// Cheap to clone; the last one takes daemon and rack down.
@@ -29,6 +30,8 @@ pub struct Inner {
     daemon: Mutex<Child>,
     url: Mutex<String>,
     client: reqwest::Client,
+    /// Unmounted before the rack goes.
+    _disk: Option<small::Disk>,
     pub lab: Lab,
 }
 
@@ -107,8 +110,22 @@ impl Site {
     /// `extra` is put before the tables of the daemon's configuration; `KEY` in it is replaced
     /// by the public key of the test.
     pub async fn up_with(name: &str, options: &[&str], extra: &str) -> Site {
-        let image = image();
-        let lab = Lab::up(name, options);
+        let (image, lab) = (image(), Lab::up(name, options));
+        Site::serve(lab, &image, extra, None).await
+    }
+
+    /// Without the power to boot anything: a boot image of a few bytes, blades that are started
+    /// by hand. `data_dir` is a disk of its own with so many megabytes, if any are given.
+    pub async fn small(name: &str, extra: &str, megabytes: Option<u32>) -> Site {
+        let lab = Lab::up(name, &["--blades", "3"]);
+        fs::create_dir_all(lab.file("data")).unwrap();
+        let disk = megabytes.map(|size| small::Disk::mount(&lab.file("data"), size));
+        let image = small::image(&lab.file("bundle"));
+        small::by_hand(&lab.file("inventory.toml"));
+        Site::serve(lab, &image, extra, disk).await
+    }
+
+    async fn serve(lab: Lab, image: &Path, extra: &str, disk: Option<small::Disk>) -> Site {
         let key = lab.file("key");
         let made = Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
@@ -134,8 +151,13 @@ impl Site {
         let (daemon, url) = start(&lab);
         let client =
             reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
-        let site =
-            Site(Arc::new(Inner { daemon: Mutex::new(daemon), url: Mutex::new(url), client, lab }));
+        let site = Site(Arc::new(Inner {
+            daemon: Mutex::new(daemon),
+            url: Mutex::new(url),
+            client,
+            _disk: disk,
+            lab,
+        }));
         site.until(Duration::from_secs(30), "the daemon answers", |site| async move {
             site.answers().await
         })
@@ -223,20 +245,32 @@ impl Site {
     }
 
     pub async fn get(&self, path: &str) -> Value {
-        let url = self.url.lock().unwrap().clone();
-        let answer = self.client.get(format!("{url}/api/v1/{path}")).send().await.unwrap();
-        assert!(answer.status().is_success(), "GET {path}: {}", answer.status());
-        answer.json().await.unwrap()
+        let (status, text) = self.page(&format!("/api/v1/{path}")).await;
+        assert_eq!(status, 200, "GET {path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Status and text of anything that people can see.
+    pub async fn page(&self, path: &str) -> (u16, String) {
+        let answer = self.client.get(format!("{}{path}", self.url())).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    pub fn url(&self) -> String {
+        self.url.lock().unwrap().clone()
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Value {
-        let url = self.url.lock().unwrap().clone();
-        let answer =
-            self.client.post(format!("{url}/api/v1/{path}")).json(&body).send().await.unwrap();
-        let status = answer.status();
-        let value: Value = answer.json().await.unwrap();
-        assert!(status.is_success(), "POST {path}: {status} {value}");
+        let (status, value) = self.ask(path, body).await;
+        assert!((200..300).contains(&status), "POST {path}: {status} {value}");
         value
+    }
+
+    /// Like `post`, where a refusal is an answer too.
+    pub async fn ask(&self, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/api/v1/{path}", self.url());
+        let answer = self.client.post(url).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
     pub async fn events(&self) -> Vec<Value> {

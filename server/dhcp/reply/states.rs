@@ -205,7 +205,8 @@ impl<'a> Exchange<'a> {
             return self.ignore(None, format!("{} has no pool", names.join(", ")));
         }
         let text = format!(
-            "{}; {} got none. Make the pool larger, or reserve addresses for these machines",
+            "{}; {} got none. `firstlight get leases` tells who holds them. Make the pool \
+             larger, or reserve addresses for these machines",
             pools.join("; "),
             self.name()
         );
