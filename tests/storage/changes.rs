@@ -91,7 +91,7 @@ async fn one_mistake_in_one_file_keeps_all_files_out(#[values(Sqlite, Postgres)]
         prune: false,
     };
     for (text, told) in [
-        ("[[blade]]\nname = \"b4\"\nmacs = [\"52:54\"]\n", "bad.toml: TOML parse error at line 3"),
+        ("[[blade]]\nname = \"b4\"\nmacs = [\"52:54\"]\n", "bad.toml:3:8: "),
         ("[[blade]]\nname = \"B4\"\n", "E_HOSTNAME"),
         ("[[blade]]\nname = \"b4\"\nmacs = [\"52:54:00:00:01:01\"]", "belongs to b1 already"),
         ("[[blade]]\nname = \"b4\"\nip = \"10.12.9.9\"", "bad.toml:3:6: blade b4: address"),
