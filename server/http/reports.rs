@@ -17,7 +17,7 @@ use super::{
     refusal::{Refusal, admit, redact, token_of},
 };
 use crate::{
-    blade::{AttemptId, Kind, Phase, Report},
+    blade::{AttemptId, Kind, Report},
     journal::{ReportAnswer, Sighting},
 };
 
@@ -120,7 +120,8 @@ pub async fn cloud_init(
         kind: Kind::Http,
         blade: Some(blade.name.clone()),
         mac: None,
-        phase: Some(Phase::Up),
+        // `up` is what the installed system says with its host keys; this is how it gets there.
+        phase: None,
         text: format!("cloud-init: {}", redact(said.trim(), token.unwrap_or_default(), 200)),
         detail: serde_json::Value::Null,
     });
