@@ -163,3 +163,48 @@ async fn a_blade_without_a_role_installs_what_is_chosen_at_its_console_though_ga
     assert!(grown < 64 * 1024, "the daemon grew by {grown} KiB");
     assert!(!site.log().contains("panicked"), "{}", site.log());
 }
+
+/// The emulator's own BIOS network ROM is iPXE already; other ROMs must be given it. Debian's
+/// `ipxe.lkrn` plays such a ROM here: it fetches `undionly.kpxe` by TFTP, which then drives the
+/// card through UNDI as on any BIOS board.
+fn blade_with_another_rom(site: &Site) -> std::process::Child {
+    let script = site.lab.file("rom.ipxe");
+    std::fs::write(&script, "#!ipxe\ndhcp\nchain tftp://${next-server}/undionly.kpxe\n").unwrap();
+    let disk = site.lab.file("disks/r1-c1-b01.img");
+    let drive = format!("if=none,id=disk,format=raw,cache=unsafe,file={}", disk.display());
+    let console = format!("file:{}", site.lab.file("rom.console").display());
+    let arguments = "-- qemu-system-x86_64 -accel tcg,thread=multi -smp 1 -m 640 -nodefaults \
+        -no-user-config -display none -M pc,graphics=off -kernel /boot/ipxe.lkrn \
+        -netdev tap,id=net,ifname=tap-b01,script=no,downscript=no \
+        -device virtio-net-pci,netdev=net,mac=52:54:00:00:01:01 -device virtio-blk-pci,drive=disk";
+    let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let script = script.to_str().unwrap();
+    arguments.extend(["-initrd", script, "-drive", &drive, "-serial", &console]);
+    site.lab.command("exec", &arguments).spawn().unwrap()
+}
+
+#[tokio::test]
+async fn a_bios_blade_powered_by_hand_is_given_ipxe_by_tftp() {
+    let site = Site::up("undi", &["--blades", "1"]).await;
+    let rack = std::fs::read_to_string(site.lab.file("inventory.toml")).unwrap();
+    let without_power: Vec<&str> = rack.lines().filter(|line| !line.starts_with("bmc")).collect();
+    let cluster = site.cluster("dev", "simple", r#"simple = ["r1-c1-b01"]"#);
+    let files = json!([["rack.toml", without_power.join("\n")], ["dev.toml", cluster]]);
+    site.post("apply", json!({ "files": files })).await;
+    site.post("clusters/dev/deploy", json!({})).await;
+    let told = |site: Site, kind: &'static str, words: &'static str| async move {
+        let events = site.events().await;
+        let text = |event: &Value| event["text"].as_str().unwrap_or_default().contains(words);
+        events.iter().any(|event| event["kind"] == kind && text(event))
+    };
+    let asked = move |site| told(site, "power", "press its power button");
+    site.until(LONG, "a person is asked to press the button", asked).await;
+
+    let mut blade = blade_with_another_rom(&site);
+    let live = move |site| told(site, "report", "live done");
+    site.until(LONG, "the live system reports", live).await;
+    blade.kill().unwrap();
+    blade.wait().unwrap();
+    assert!(told(site.clone(), "tftp", "undionly.kpxe sent").await, "loaded by TFTP, whole");
+    assert!(told(site.clone(), "http", "boot script: install").await, "then given its script");
+}

@@ -199,7 +199,11 @@ fn why(known: &Known<'_>, words: &Words<'_>) -> Option<Why> {
     Some(Why {
         title,
         reason: view.reason.clone().unwrap_or_default(),
-        advice: if view.class == Class::Held { "" } else { t.advice(view.phase) },
+        advice: match view.class {
+            Class::Held => "",
+            Class::Failed => t.advice_after_failure(),
+            _ => t.advice(view.phase),
+        },
         neighbours,
         log_tail: known
             .events

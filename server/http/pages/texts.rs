@@ -223,6 +223,14 @@ impl Texts {
         self.lang.pick(en, zh)
     }
 
+    /// What to do about an attempt that is over.
+    pub fn advice_after_failure(&self) -> &'static str {
+        self.lang.pick(
+            "read the blade's last lines, mend the cause, then try again; nothing begins by itself",
+            "请查看该刀片的最后日志，排除原因后重试；系统不会自行重新开始",
+        )
+    }
+
     /// What is awaited in a phase and what usually helps.
     pub fn advice(&self, phase: Phase) -> &'static str {
         let zh = match phase {
