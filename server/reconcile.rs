@@ -2,7 +2,7 @@
 //! that died and came back decides the same.
 
 use crate::{
-    blade::{AttemptId, Hostname, Millis, Outcome, Phase, Step},
+    blade::{AttemptId, Millis, Outcome, Phase, Step},
     config::Config,
     db::AttemptRow,
     inventory::{ClusterDoc, Snapshot},
@@ -147,17 +147,4 @@ pub fn spec(snapshot: &Snapshot, cluster: &ClusterDoc, os: Os) -> Result<Cluster
         os,
         members,
     })
-}
-
-/// Blades of a cluster whose newest attempt is not `ready`, for a person's question "what is
-/// still missing".
-pub fn not_ready<'a>(snapshot: &'a Snapshot, cluster: &'a ClusterDoc) -> Vec<&'a Hostname> {
-    let ready = |blade: &crate::inventory::Blade| {
-        blade.attempt.as_ref().is_some_and(|attempt| attempt.standing.outcome == Outcome::Ready)
-    };
-    snapshot
-        .members_of(cluster)
-        .filter(|(_, blade)| !ready(blade))
-        .map(|(_, blade)| &blade.name)
-        .collect()
 }

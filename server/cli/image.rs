@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     CONFIG,
@@ -18,11 +18,7 @@ use super::{
     show::{self, Output},
     table::{size, span},
 };
-use crate::{
-    blade::Arch,
-    config::Config,
-    images::{ImageSet, Images},
-};
+use crate::{blade::Arch, config::Config, images::Images};
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
@@ -208,7 +204,7 @@ fn verify(images: &Images, deep: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn list(images: &Images, output: Output) -> anyhow::Result<ExitCode> {
-    let sets: Value = images.list().iter().map(|set| set_json(set)).collect();
+    let sets: Value = images.list().iter().map(|set| set.to_json()).collect();
     match output {
         Output::Json => say_json(&sets)?,
         _ => output.show(&sets, "images", || {
@@ -216,19 +212,6 @@ fn list(images: &Images, output: Output) -> anyhow::Result<ExitCode> {
         })?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The form of the API's `/images`.
-fn set_json(set: &ImageSet) -> Value {
-    let artifacts: Vec<Value> = set
-        .artifacts
-        .iter()
-        .map(|a| json!({ "path": a.path, "kind": a.kind.to_string(), "arch": a.arch, "size": a.size, "sha256": a.sha256 }))
-        .collect();
-    json!({
-        "name": set.name, "version": set.version, "os": set.os.to_string(), "os_version": set.os_version,
-        "created": set.created, "size": set.size(), "artifacts": artifacts,
-    })
 }
 
 fn missing(images: &Images) -> anyhow::Result<ExitCode> {

@@ -32,7 +32,6 @@ sql! {
     PUT_CHOICE = "INSERT INTO choices (mac, entry, at) VALUES ($1, $2, $3) \
         ON CONFLICT (mac) DO UPDATE SET entry = excluded.entry, at = excluded.at";
     ALL_CHOICES = "SELECT mac, entry FROM choices ORDER BY at";
-    DELETE_CHOICE = "DELETE FROM choices WHERE mac = $1";
 }
 
 /// One try at installing one blade, as stored.
@@ -206,11 +205,6 @@ pub async fn holds(tx: &mut Tx) -> Result<Vec<(Hostname, String)>> {
 /// Records what was chosen at a blade's console.
 pub async fn put_choice(tx: &mut Tx, mac: Mac, entry: &str, at: Millis) -> Result<()> {
     on!(tx, conn => sqlx::query(PUT_CHOICE).bind(mac.to_string()).bind(clean(entry)).bind(at).execute(conn).map_ok(drop))?;
-    Ok(())
-}
-
-pub async fn delete_choice(tx: &mut Tx, mac: Mac) -> Result<()> {
-    on!(tx, conn => sqlx::query(DELETE_CHOICE).bind(mac.to_string()).execute(conn).map_ok(drop))?;
     Ok(())
 }
 

@@ -236,19 +236,7 @@ async fn topologies(State(app): State<Shared>) -> Answer {
 
 async fn images(State(app): State<Shared>) -> Answer {
     let images = app.images.list();
-    Ok(Json(images.iter().map(|set| image_json(set)).collect()))
-}
-
-fn image_json(set: &crate::images::ImageSet) -> Value {
-    let artifacts: Vec<Value> = set
-        .artifacts
-        .iter()
-        .map(|a| json!({ "path": a.path, "kind": a.kind.to_string(), "arch": a.arch, "size": a.size, "sha256": a.sha256 }))
-        .collect();
-    json!({
-        "name": set.name, "version": set.version, "os": set.os.to_string(), "os_version": set.os_version,
-        "created": set.created, "size": set.size(), "artifacts": artifacts,
-    })
+    Ok(Json(images.iter().map(|set| set.to_json()).collect()))
 }
 
 async fn leases(State(app): State<Shared>) -> Answer {

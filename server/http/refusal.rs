@@ -68,23 +68,17 @@ pub fn admit<'a>(
 ) -> Result<(&'a Blade, AttemptId), Refusal> {
     let id = token.and_then(|token| app.key.attempt(token)).ok_or(Refusal::Unknown)?;
     let blade = ipv4(peer).and_then(|ip| snapshot.by_ip(ip));
-    let owner =
-        snapshot.blades.iter().find(|blade| blade.attempt.as_ref().is_some_and(|a| a.id == id));
-    match (blade, owner) {
-        (Some(blade), Some(owner)) if blade.name == owner.name => {
-            let outcome = owner
-                .attempt
-                .as_ref()
-                .map_or(Outcome::Superseded, |attempt| attempt.standing.outcome);
-            match outcome {
-                Outcome::Failed | Outcome::Superseded => Err(Refusal::Over),
-                Outcome::Ready if !ready_too => Err(Refusal::Over),
-                _ => Ok((blade, id)),
-            }
-        }
-        (_, Some(_)) | (None, None) => Err(Refusal::Foreign),
-        (Some(_), None) => Err(Refusal::Over),
+    let is_newest = |blade: &Blade| blade.attempt.as_ref().is_some_and(|newest| newest.id == id);
+    if let Some(blade) = blade.filter(|blade| is_newest(blade)) {
+        let outcome = blade.attempt.as_ref().map(|attempt| attempt.standing.outcome);
+        return match outcome {
+            None | Some(Outcome::Failed | Outcome::Superseded) => Err(Refusal::Over),
+            Some(Outcome::Ready) if !ready_too => Err(Refusal::Over),
+            Some(_) => Ok((blade, id)),
+        };
     }
+    let elsewhere = snapshot.blades.iter().any(is_newest);
+    Err(if elsewhere || blade.is_none() { Refusal::Foreign } else { Refusal::Over })
 }
 
 /// Text from a blade, fit for the journal: its token and private keys taken out, at most

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, fmt};
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::blade::Arch;
 
@@ -83,6 +84,19 @@ impl ImageSet {
     pub fn missing(&self, arch: Arch) -> Vec<Kind> {
         let needed = [Kind::Kernel, Kind::Initrd, Kind::Image];
         needed.into_iter().filter(|kind| self.artifact(*kind, arch).is_none()).collect()
+    }
+
+    /// As scripts see it, from the API and from the command line alike.
+    pub fn to_json(&self) -> Value {
+        let artifacts: Vec<Value> = self
+            .artifacts
+            .iter()
+            .map(|a| json!({ "path": a.path, "kind": a.kind.to_string(), "arch": a.arch, "size": a.size, "sha256": a.sha256 }))
+            .collect();
+        json!({
+            "name": self.name, "version": self.version, "os": self.os.to_string(), "os_version": self.os_version,
+            "created": self.created, "size": self.size(), "artifacts": artifacts,
+        })
     }
 
     /// Bytes of all artifacts.
