@@ -113,7 +113,8 @@ impl Blade {
         log.write_all(line.as_bytes()).await?;
         log.flush().await?;
         let argv = emit::emulator(&self.plan, &self.blade, once);
-        Machine::start(&argv, self.dir.path(), Path::new(&files.complaints)).await
+        let emulator = self.blade.firmware.board.emulator().name;
+        Machine::start(emulator, &argv, self.dir.path(), Path::new(&files.complaints)).await
     }
 
     async fn off(&mut self) -> Result<(), String> {

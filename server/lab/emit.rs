@@ -3,13 +3,17 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::plan::{Blade, CHASSIS, Firmware, NicRom, Plan, RACK};
+use super::firmware::{Flash, NicRom};
+use super::plan::{Blade, CHASSIS, Plan, RACK};
 use crate::bmc::lab::BootDevice;
 
 /// The bridge that all blades and the daemon are on.
 pub const BRIDGE: &str = "br0";
-pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-pub const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// iPXE in the form of a kernel: plays a BIOS ROM that is not iPXE.
+pub const FOREIGN_ROM: &str = "/usr/lib/ipxe/ipxe.lkrn";
+/// What such a ROM does: it has no commands, it fetches one file by TFTP.
+pub const FOREIGN_ROM_SCRIPT: &str =
+    "#!ipxe\ndhcp || exit 1\nchain tftp://${next-server}/undionly.kpxe || exit 1\n";
 
 /// Where the parts of a blade lie, relative to the lab's directory (which the
 /// emulator runs in, so that no path's comma or length can matter).
@@ -19,6 +23,7 @@ pub struct Files {
     pub disk: String,
     pub second_disk: String,
     pub vars: String,
+    pub rom_script: String,
     pub monitor: String,
     pub complaints: String,
 }
@@ -31,6 +36,7 @@ pub fn files(blade: &Blade) -> Files {
         disk: format!("disks/{name}.img"),
         second_disk: format!("disks/{name}-2.img"),
         vars: format!("vars/{name}.fd"),
+        rom_script: format!("vars/{name}.ipxe"),
         monitor: format!("qmp/{name}.sock"),
         complaints: format!("qmp/{name}.err"),
     }
@@ -72,7 +78,7 @@ link set {tap} master {BRIDGE} up
     batch
 }
 
-/// Arguments of `qemu-system-x86_64` for one power-up, booting from the
+/// Arguments of the board's emulator for one power-up, booting from the
 /// network first unless `once` says otherwise. It starts stopped, with QMP on
 /// its standard streams.
 pub fn emulator(plan: &Plan, blade: &Blade, once: Option<BootDevice>) -> Vec<String> {
@@ -87,11 +93,9 @@ pub fn emulator(plan: &Plan, blade: &Blade, once: Option<BootDevice>) -> Vec<Str
     // A warm reset under TCG is slow, and real firmware forgets its one-time
     // boot device: the keeper starts a new emulator instead.
     argv.two("-action", "reboot=shutdown");
-    match blade.firmware {
-        Firmware::Bios => {
-            argv.two("-machine", "pc,graphics=off");
-        }
-        Firmware::Uefi => uefi(&mut argv, blade),
+    argv.0.extend(blade.firmware.board.machine().iter().map(|&word| word.to_owned()));
+    if let Some(flash) = blade.firmware.board.flash() {
+        uefi(&mut argv, blade, flash);
     }
     argv.two(
         "-smbios",
@@ -116,14 +120,15 @@ pub fn emulator(plan: &Plan, blade: &Blade, once: Option<BootDevice>) -> Vec<Str
     argv.0
 }
 
-fn uefi(argv: &mut Argv, blade: &Blade) {
-    argv.two("-machine", "q35");
-    argv.two("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"));
+fn uefi(argv: &mut Argv, blade: &Blade, flash: Flash) {
+    let code = flash.code.name;
+    argv.two("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={code}"));
     argv.two("-drive", format!("if=pflash,unit=1,format=raw,file={}", files(blade).vars));
     // Newer OVMF refuses network boot without a source of randomness.
     argv.two("-device", "virtio-rng-pci");
-    // Nobody answers DHCPv6 here; the firmware would wait a minute for it.
-    argv.two("-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n");
+    for switch in blade.firmware.switches() {
+        argv.two("-fw_cfg", *switch);
+    }
 }
 
 fn devices(argv: &mut Argv, blade: &Blade, once: Option<BootDevice>) {
@@ -133,10 +138,13 @@ fn devices(argv: &mut Argv, blade: &Blade, once: Option<BootDevice>) {
     };
     let rom = match &blade.nic_rom {
         NicRom::Shipped => String::new(),
-        NicRom::None => ",romfile=".to_owned(),
+        NicRom::None | NicRom::Foreign => ",romfile=".to_owned(),
         // A comma ends a value of the emulator's options unless doubled.
         NicRom::File(path) => format!(",romfile={}", path.to_string_lossy().replace(',', ",,")),
     };
+    if blade.nic_rom == NicRom::Foreign && once != Some(BootDevice::Disk) {
+        argv.two("-kernel", FOREIGN_ROM).two("-initrd", files(blade).rom_script);
+    }
     argv.two("-netdev", format!("tap,id=nic,ifname={},script=no,downscript=no", blade.tap));
     argv.two(
         "-device",
@@ -182,7 +190,7 @@ ip_first = \"{ip_first}\"
         ip_first = plan.ip_first(),
     );
     let socket = quoted(power_socket);
-    for Blade { name, slot, mac, .. } in &plan.blades {
+    for Blade { name, slot, mac, firmware, .. } in &plan.blades {
         let _ = write!(
             text,
             "
@@ -190,10 +198,11 @@ ip_first = \"{ip_first}\"
 name = \"{name}\"
 slot = {{ rack = \"{RACK}\", chassis = \"{CHASSIS}\", slot = {slot} }}
 macs = [\"{mac}\"]
-arch = \"amd64\"
+arch = \"{arch}\"
 bmc = {{ lab = {socket} }}
 disk = {{ smallest = true }}
-"
+",
+            arch = firmware.board.arch(),
         );
     }
     text
@@ -258,6 +267,7 @@ impl Argv {
 
 #[cfg(test)]
 mod tests {
+    use super::super::firmware::{Firmware, nic_rom};
     use super::super::plan::tests::wish;
     use super::super::plan::{Plan, Wish};
     use super::*;
@@ -291,6 +301,44 @@ mod tests {
     #[test]
     fn a_uefi_blade() {
         insta::assert_snapshot!(command_line(3, Some(BootDevice::Pxe)));
+    }
+
+    #[test]
+    fn a_blade_of_each_other_kind() {
+        let lines = |kind: &str, rom: &[&str]| {
+            let blade = "r1-c1-b01".to_owned();
+            let nic_rom = rom.iter().map(|rom| nic_rom(&format!("{blade}={rom}")).unwrap());
+            let firmware = vec![(blade.clone(), kind.parse().unwrap())];
+            let wish = Wish { firmware, nic_rom: nic_rom.collect(), ..wish() };
+            let plan = Plan::new(&wish).unwrap();
+            let argv = emulator(&plan, &plan.blades[0], None).join(" ");
+            let own = argv
+                .replace(" -", "\n-")
+                .lines()
+                .filter(|line| tells(line))
+                .collect::<Vec<_>>()
+                .join("\n");
+            format!("{kind}: {}\n{own}\n", plan.blades[0].firmware.board.emulator().name)
+        };
+        let mut shown: Vec<String> =
+            Firmware::all().map(|kind| lines(&kind.to_string(), &[])).collect();
+        shown.push(lines("bios", &["foreign"]));
+        insta::assert_snapshot!(shown.join("\n"));
+    }
+
+    /// What differs between the kinds.
+    fn tells(line: &str) -> bool {
+        let words = [
+            "-machine",
+            "-global",
+            "-cpu",
+            "-drive if=pflash",
+            "-fw_cfg",
+            "-kernel",
+            "-initrd",
+            "-device virtio-net",
+        ];
+        words.iter().any(|word| line.starts_with(word))
     }
 
     #[test]

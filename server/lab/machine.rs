@@ -16,8 +16,6 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 /// From exec to the monitor's greeting takes 0.1 s on an idle machine.
 const GREETING_LIMIT: Duration = Duration::from_secs(8);
 
-pub const EMULATOR: &str = "qemu-system-x86_64";
-
 pub struct Machine {
     child: Child,
     monitor: Lines<BufReader<ChildStdout>>,
@@ -41,14 +39,19 @@ pub enum End {
 }
 
 impl Machine {
-    /// Starts the emulator in `dir` (see [`super::emit::emulator`] for `argv`)
+    /// Starts `emulator` in `dir` (see [`super::emit::emulator`] for `argv`)
     /// and returns once the guest runs.
     ///
     /// The emulator dies with the *thread* that calls this: call it only from
     /// the thread that lives as long as the keeper.
-    pub async fn start(argv: &[String], dir: &Path, complaints: &Path) -> io::Result<Self> {
+    pub async fn start(
+        emulator: &str,
+        argv: &[String],
+        dir: &Path,
+        complaints: &Path,
+    ) -> io::Result<Self> {
         let complaints = dir.join(complaints);
-        let mut command = Command::new(EMULATOR);
+        let mut command = Command::new(emulator);
         command.args(argv).current_dir(dir).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&complaints)?);
         let keeper = nix::unistd::getpid();
@@ -79,7 +82,7 @@ impl Machine {
             }
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("{EMULATOR} did not greet within {GREETING_LIMIT:?}"),
+                format!("{emulator} did not greet within {GREETING_LIMIT:?}"),
             )),
         }
     }

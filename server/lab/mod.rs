@@ -17,6 +17,7 @@ mod blade;
 mod down;
 mod emit;
 mod exec;
+mod firmware;
 mod keeper;
 mod machine;
 mod needs;
@@ -27,7 +28,8 @@ mod state;
 mod status;
 mod up;
 
-use plan::{LabName, MacPrefix, NicRom, Plan, Wish};
+use firmware::{Firmware, NicRom};
+use plan::{LabName, MacPrefix, Plan, Wish};
 use state::LabDir;
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +102,11 @@ pub struct UpArgs {
     /// How many of them, the last ones, have UEFI firmware
     #[arg(long, default_value_t = 0)]
     uefi: u8,
+    /// Firmware of this blade, and its way to boot from the network: bios, or
+    /// uefi, uefi-secure (Secure Boot on), arm64, arm64-secure, each with -http
+    /// for UEFI HTTP boot instead of PXE; repeatable
+    #[arg(long, value_name = "BLADE=FIRMWARE", value_parser = firmware::firmware)]
+    firmware: Vec<(String, Firmware)>,
     /// Memory of each blade in MB
     #[arg(long, value_name = "MB", default_value_t = 640)]
     memory: u32,
@@ -118,9 +125,9 @@ pub struct UpArgs {
     /// Give this blade a second empty disk of the same size; repeatable
     #[arg(long, value_name = "BLADE")]
     second_disk: Vec<String>,
-    /// Option ROM of this blade's NIC: shipped (iPXE), none or a file;
-    /// repeatable [default: shipped for BIOS, none for UEFI]
-    #[arg(long, value_name = "BLADE=ROM", value_parser = plan::nic_rom)]
+    /// Option ROM of this blade's NIC: shipped (iPXE), none, foreign (BIOS: not
+    /// iPXE) or a file; repeatable [default: shipped for BIOS, none for UEFI]
+    #[arg(long, value_name = "BLADE=ROM", value_parser = firmware::nic_rom)]
     nic_rom: Vec<(String, NicRom)>,
     /// Leave IPv6 router solicitations unanswered: iPXE then waits for them, as
     /// on networks without a router
@@ -167,6 +174,7 @@ fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
         name: args.name,
         blades: args.blades,
         uefi: args.uefi,
+        firmware: args.firmware,
         memory_mb: args.memory,
         disk_bytes: args.disk_size,
         subnet: args.subnet,
@@ -181,7 +189,7 @@ fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
         return say(&format!("{}\n", serde_json::to_string_pretty(&report)?));
     }
     say(&format!(
-        "lab {name} is up: {blades} blades ({uefi} UEFI), all off, on {subnet} in namespace {namespace}
+        "lab {name} is up: {blades} blades ({uefi} of them UEFI), all off, on {subnet} in namespace {namespace}
   blades   {inventory}
   daemon   {config}
   power    {power}
@@ -189,7 +197,7 @@ fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
 ",
         name = report.name,
         blades = report.blades.len(),
-        uefi = args.uefi,
+        uefi = plan.blades.iter().filter(|blade| blade.firmware.board.flash().is_some()).count(),
         subnet = plan.subnet,
         namespace = report.namespace,
         inventory = report.inventory.display(),

@@ -3,9 +3,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use super::emit::{OVMF_CODE, OVMF_VARS};
-use super::machine::EMULATOR;
-use super::plan::{Firmware, NicRom, Plan};
+use super::emit::FOREIGN_ROM;
+use super::firmware::{Board, NicRom, Packaged};
+use super::plan::Plan;
 
 /// Where the emulator looks for the option ROMs of its NICs (Debian's `ipxe-qemu`).
 const BIOS_ROM: &str = "/usr/lib/ipxe/qemu/pxe-virtio.rom";
@@ -33,19 +33,26 @@ pub fn check(plan: &Plan) -> anyhow::Result<()> {
 
 /// `there` tells of an absolute path or of a program's name.
 fn missing(plan: &Plan, root: bool, there: &dyn Fn(&Path) -> bool) -> Vec<String> {
-    let mut needed = vec![("ip", "iproute2"), (EMULATOR, "qemu-system-x86")];
-    let with = |kind| plan.blades.iter().filter(move |blade| blade.firmware == kind);
-    if with(Firmware::Bios).next().is_some() {
-        needed.push((SEABIOS, "seabios"));
-    }
-    if with(Firmware::Uefi).next().is_some() {
-        needed.extend([(OVMF_CODE, "ovmf"), (OVMF_VARS, "ovmf")]);
-    }
-    for (firmware, rom) in [(Firmware::Bios, BIOS_ROM), (Firmware::Uefi, UEFI_ROM)] {
-        if with(firmware).any(|blade| blade.nic_rom == NicRom::Shipped) {
-            needed.push((rom, "ipxe-qemu"));
+    let mut needed = vec![("ip", "iproute2")];
+    for blade in &plan.blades {
+        let board = blade.firmware.board;
+        let flash = board.flash().map(|flash| [flash.code, flash.vars]);
+        let parts = [board.emulator()].into_iter().chain(flash.into_iter().flatten());
+        needed.extend(parts.map(|Packaged { name, package }| (name, package)));
+        match (board, &blade.nic_rom) {
+            (Board::Bios, NicRom::Shipped) => {
+                needed.extend([(SEABIOS, "seabios"), (BIOS_ROM, "ipxe-qemu")]);
+            }
+            (Board::Bios, NicRom::Foreign) => {
+                needed.extend([(SEABIOS, "seabios"), (FOREIGN_ROM, "ipxe")]);
+            }
+            (Board::Bios, _) => needed.push((SEABIOS, "seabios")),
+            (_, NicRom::Shipped) => needed.push((UEFI_ROM, "ipxe-qemu")),
+            _ => {}
         }
     }
+    let mut named = std::collections::HashSet::new();
+    needed.retain(|(what, _)| named.insert(*what));
     let mut missing = Vec::new();
     if !root {
         missing.push("it needs root, for the network namespace and the blades' NICs".to_owned());

@@ -1,11 +1,12 @@
 //! What a virtual rack will be, decided before anything is made: names, MACs,
 //! addresses, identities. Pure.
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+
+use super::firmware::{Board, Firmware, NicRom};
 
 /// The rack and chassis that every lab's blades sit in.
 pub const RACK: &str = "r1";
@@ -30,6 +31,8 @@ pub struct Wish {
     pub blades: u8,
     /// How many of the blades, counted from the last, have UEFI firmware.
     pub uefi: u8,
+    /// What single blades have instead; the last word on a blade counts.
+    pub firmware: Vec<(String, Firmware)>,
     pub memory_mb: u32,
     pub disk_bytes: u64,
     pub subnet: Ipv4Net,
@@ -73,25 +76,6 @@ pub struct Blade {
     pub nic_rom: NicRom,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Firmware {
-    Bios,
-    Uefi,
-}
-
-/// The option ROM of the blade's NIC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NicRom {
-    /// The emulator's own, which is iPXE for BIOS and UEFI alike.
-    Shipped,
-    /// None: UEFI then uses its own PXE client, a different DHCP client; a
-    /// BIOS blade without ROM cannot boot from the network.
-    None,
-    File(PathBuf),
-}
-
 /// The first five octets of the blades' MACs; the sixth is the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MacPrefix([u8; 5]);
@@ -116,15 +100,20 @@ pub enum WishError {
     MacPrefix(String),
     #[error("`{0}` is no size: a number of bytes, or one with K, M, G or T, such as 4G")]
     Size(String),
-    #[error("`{0}` is not BLADE=ROM, where ROM is shipped, none or an absolute path")]
-    NicRom(String),
+    #[error("--nic-rom {0}=foreign: only a BIOS blade has such a ROM; this one is {1}")]
+    ForeignRom(String, Firmware),
 }
 
 impl Plan {
     pub fn new(wish: &Wish) -> Result<Self, WishError> {
         check(wish)?;
         let network = wish.subnet.trunc();
-        let blades = (1..=wish.blades).map(|slot| blade(wish, &network, slot)).collect();
+        let blades: Vec<_> = (1..=wish.blades).map(|slot| blade(wish, &network, slot)).collect();
+        let foreign = |blade: &&Blade| blade.nic_rom == NicRom::Foreign;
+        let misplaced = |blade: &&Blade| foreign(blade) && blade.firmware.board != Board::Bios;
+        if let Some(Blade { name, firmware, .. }) = blades.iter().find(misplaced) {
+            return Err(WishError::ForeignRom(name.clone(), *firmware));
+        }
         Ok(Self {
             name: wish.name.clone(),
             namespace: format!("fl-{}", wish.name),
@@ -166,7 +155,8 @@ fn check(wish: &Wish) -> Result<(), WishError> {
     }
     let second = wish.second_disk.iter().map(|blade| ("second-disk", blade));
     let rom = wish.nic_rom.iter().map(|(blade, _)| ("nic-rom", blade));
-    for (option, blade) in second.chain(rom) {
+    let firmware = wish.firmware.iter().map(|(blade, _)| ("firmware", blade));
+    for (option, blade) in second.chain(rom).chain(firmware) {
         if !(1..=wish.blades).any(|slot| blade_name(slot) == *blade) {
             let (first, last) = (blade_name(1), blade_name(wish.blades));
             return Err(WishError::UnknownBlade { option, blade: blade.clone(), first, last });
@@ -177,12 +167,10 @@ fn check(wish: &Wish) -> Result<(), WishError> {
 
 fn blade(wish: &Wish, network: &Ipv4Net, slot: u8) -> Blade {
     let name = blade_name(slot);
-    let firmware = if slot > wish.blades - wish.uefi { Firmware::Uefi } else { Firmware::Bios };
-    let usual = match firmware {
-        Firmware::Bios => NicRom::Shipped,
-        Firmware::Uefi => NicRom::None,
-    };
+    let counted = if slot > wish.blades - wish.uefi { Firmware::UEFI } else { Firmware::BIOS };
     // The last of several options for one blade wins, as everywhere on a command line.
+    let named = wish.firmware.iter().rev().find(|(blade, _)| *blade == name);
+    let firmware = named.map_or(counted, |(_, firmware)| *firmware);
     let asked = wish.nic_rom.iter().rev().find(|(blade, _)| *blade == name);
     let [a, b, c, d, e] = wish.mac_prefix.0;
     // The MAC inside makes it unique in the rack, and readable in a packet dump.
@@ -197,7 +185,7 @@ fn blade(wish: &Wish, network: &Ipv4Net, slot: u8) -> Blade {
         memory_mb: wish.memory_mb,
         disk_bytes: wish.disk_bytes,
         second_disk: wish.second_disk.contains(&name),
-        nic_rom: asked.map_or(usual, |(_, rom)| rom.clone()),
+        nic_rom: asked.map_or_else(|| firmware.usual_rom(), |(_, rom)| rom.clone()),
         slot,
         name,
     }
@@ -287,19 +275,6 @@ pub fn size(text: &str) -> Result<u64, WishError> {
     digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(wrong)
 }
 
-/// `BLADE=shipped|none|/path/to.rom`.
-pub fn nic_rom(text: &str) -> Result<(String, NicRom), WishError> {
-    let (blade, rom) = text.split_once('=').ok_or_else(|| WishError::NicRom(text.to_owned()))?;
-    let rom = match rom {
-        "shipped" => NicRom::Shipped,
-        "none" => NicRom::None,
-        // The emulator runs in the lab's directory: a relative path would mean another file.
-        path if path.starts_with('/') => NicRom::File(path.into()),
-        _ => return Err(WishError::NicRom(text.to_owned())),
-    };
-    Ok((blade.to_owned(), rom))
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::*;
@@ -310,6 +285,7 @@ pub mod tests {
             name: "demo".parse().unwrap(),
             blades: 3,
             uefi: 1,
+            firmware: vec![],
             memory_mb: 640,
             disk_bytes: 4 << 30,
             subnet: "10.12.0.0/16".parse().unwrap(),
@@ -325,8 +301,8 @@ pub mod tests {
     fn the_last_blades_are_the_uefi_ones_and_use_their_own_pxe_client() {
         let plan = Plan::new(&wish()).unwrap();
         let kinds: Vec<_> = plan.blades.iter().map(|b| (b.firmware, b.nic_rom.clone())).collect();
-        let bios = (Firmware::Bios, NicRom::Shipped);
-        assert_eq!(kinds, [bios.clone(), bios, (Firmware::Uefi, NicRom::None)]);
+        let bios = (Firmware::BIOS, NicRom::Shipped);
+        assert_eq!(kinds, [bios.clone(), bios, (Firmware::UEFI, NicRom::None)]);
     }
 
     #[test]
@@ -385,8 +361,5 @@ pub mod tests {
         ] {
             assert!(bad.parse::<MacPrefix>().is_err(), "{bad}");
         }
-        assert_eq!(nic_rom("b=none"), Ok(("b".into(), NicRom::None)));
-        assert!(nic_rom("b=relative.rom").is_err());
-        assert!(nic_rom("b").is_err());
     }
 }

@@ -12,7 +12,8 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::emit;
-use super::plan::{Firmware, LabName};
+use super::firmware::Firmware;
+use super::plan::LabName;
 use super::state::{LabDir, Stage, State, labs};
 use crate::bmc::lab::{Answer, BladePower, BootDevice, LINE_LIMIT, Op, Power, Request};
 
@@ -178,24 +179,23 @@ pub fn table(labs: &[LabStatus]) -> String {
         if let Some(error) = &lab.error {
             let _ = writeln!(text, "  {error}");
         }
-        let _ = writeln!(text, "  BLADE      POWER  FIRMWARE  PID      UPTIME  BOOTS  CONSOLE");
+        let _ = writeln!(
+            text,
+            "  BLADE      POWER  FIRMWARE           PID      UPTIME  BOOTS  CONSOLE"
+        );
         for blade in &lab.blades {
             let power = match blade.power {
                 Some(Power::On) => "on",
                 Some(Power::Off) => "off",
                 None => "?",
             };
-            let firmware = match blade.firmware {
-                Firmware::Bios => "bios",
-                Firmware::Uefi => "uefi",
-            };
             let pid = blade.pid.map_or("-".to_owned(), |pid| pid.to_string());
             let uptime = blade.uptime.map_or("-".to_owned(), |seconds| format!("{seconds} s"));
             let last = blade.error.as_ref().unwrap_or(&blade.last_line);
             let _ = writeln!(
                 text,
-                "  {:<9}  {power:<5}  {firmware:<8}  {pid:<7}  {uptime:<6}  {:<5}  {last}",
-                blade.name, blade.boots
+                "  {:<9}  {power:<5}  {:<17}  {pid:<7}  {uptime:<6}  {:<5}  {last}",
+                blade.name, blade.firmware, blade.boots
             );
         }
     }
@@ -221,7 +221,7 @@ mod tests {
     fn the_table_shows_power_and_trouble() {
         let blade = |name: &str, power, error: Option<&str>| BladeStatus {
             name: name.into(),
-            firmware: Firmware::Bios,
+            firmware: Firmware::BIOS,
             mac: "52:54:00:00:01:01".into(),
             ip: Ipv4Addr::new(10, 12, 1, 1),
             power,

@@ -10,7 +10,8 @@ use anyhow::{Context, bail};
 use nix::libc;
 use serde::Serialize;
 
-use super::plan::{Blade, Firmware, LabName, Plan};
+use super::firmware::{Firmware, NicRom};
+use super::plan::{Blade, LabName, Plan};
 use super::state::{ID_VARIABLE, LabDir, Stage, State, namespace_inode, namespace_path};
 use super::{down, emit, keeper, needs, net};
 
@@ -127,10 +128,14 @@ fn furnish_blade(blade: &Blade, dir: &LabDir) -> anyhow::Result<()> {
     if blade.second_disk {
         disk(&files.second_disk)?;
     }
-    if blade.firmware == Firmware::Uefi {
-        let vars = dir.join(&files.vars);
-        fs::copy(emit::OVMF_VARS, &vars)
-            .with_context(|| format!("copying {} to {}", emit::OVMF_VARS, vars.display()))?;
+    if let Some(flash) = blade.firmware.board.flash() {
+        let (from, vars) = (flash.vars.name, dir.join(&files.vars));
+        fs::copy(from, &vars).with_context(|| format!("copying {from} to {}", vars.display()))?;
+    }
+    if blade.nic_rom == NicRom::Foreign {
+        let script = dir.join(&files.rom_script);
+        fs::write(&script, emit::FOREIGN_ROM_SCRIPT)
+            .with_context(|| format!("writing {}", script.display()))?;
     }
     // So that the console can be followed before the first power-up.
     File::create_new(dir.join(&files.console)).context("making its console's log")?;
