@@ -211,15 +211,10 @@ fn overridden<'a>(client: &Client, asking: &Asking<'a>) -> Option<(&'a str, Stri
 
 /// The same program by the way this firmware fetches it.
 fn transport(row: &Row, name: &str, asking: &Asking<'_>) -> BootAnswer {
-    let base = asking.base;
-    if row.class != HTTP {
-        return BootAnswer::File(name.to_owned());
+    match row.class {
+        HTTP => BootAnswer::Url(format!("{}/loaders/{name}", asking.base)),
+        _ => BootAnswer::File(name.to_owned()),
     }
-    BootAnswer::Url(match loader(name).program {
-        // Debian's signed GRUB has no HTTP: it comes on a RAM disk with all that it needs.
-        Program::Grub => format!("{base}/boot/{}.img", asking.mac.hyphenated()),
-        _ => format!("{base}/loaders/{name}"),
-    })
 }
 
 /// Why an installed blade gets no boot file.

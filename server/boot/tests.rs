@@ -81,8 +81,8 @@ fn where_secure_boot_is_on_only_signed_programs_are_offered() {
         (rom(&[7]), file("shimx64.efi")),
         (rom(&[9]), file("shimx64.efi")),
         (rom(&[11]), file("shimaa64.efi")),
-        (http(16), url("boot/52-54-00-00-01-01.img")),
-        (http(19), url("boot/52-54-00-00-01-01.img")),
+        (http(16), url("loaders/shimx64.efi")),
+        (http(19), url("loaders/shimaa64.efi")),
     ] {
         let chosen = chosen(&client, "secure_boot = true", Intent::Menu);
         assert_eq!(chosen.answer, signed, "{}", chosen.rule);
