@@ -1,13 +1,20 @@
-//! Which firmware asks, and what it is given to boot. One table, and the texts of the iPXE
-//! scripts. Pure.
+//! Which firmware asks, and what it is given to boot: one table, the rules that override it, and
+//! the texts that boot programs read. Pure.
 
+mod rules;
 mod script;
+mod table;
 
 use std::fmt::Write as _;
 
+pub use rules::{check, override_for};
 pub use script::{ScriptError, hold, install, local, menu};
+pub use table::{HTTP, Loader, PXE, Platform, Program, ROMS, Row, loader};
 
-use crate::{blade::Mac, inventory::Intent};
+use crate::{
+    blade::Mac,
+    inventory::{Blade, BootRule, Intent},
+};
 
 /// What a DHCP client says about the program that is asking.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,9 +39,30 @@ pub enum BootAnswer {
     /// No boot file, and a ROM is told at once to go on to the next boot device.
     Disk,
     /// A file to fetch by TFTP from the answering address.
-    File(&'static str),
+    File(String),
+    /// A URL for UEFI HTTP boot, told with the vendor class "HTTPClient".
+    Url(String),
     /// A script URL for iPXE.
     Script(String),
+}
+
+/// An answer, and why it is this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    pub answer: BootAnswer,
+    /// The rule that led to it, for people.
+    pub rule: String,
+}
+
+/// Whom a choice is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    pub mac: Mac,
+    /// `None` for one that is not in the inventory.
+    pub blade: Option<&'a Blade>,
+    pub rules: &'a [BootRule],
+    /// The server's URL without a slash at its end.
+    pub base: &'a str,
 }
 
 /// Which program asks.
@@ -50,39 +78,13 @@ pub enum Firmware {
     Unknown(Option<u16>),
 }
 
-/// A network boot ROM: how it names itself, what it loads.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Row {
-    pub name: &'static str,
-    /// How its vendor class (option 60) begins.
-    class: &'static str,
-    /// Option 93.
-    arch: u16,
-    file: &'static str,
-}
-
-const fn row(name: &'static str, class: &'static str, arch: u16, file: &'static str) -> Row {
-    Row { name, class, arch, file }
-}
-
-/// The vendor class of PXE ROMs (PXE 2.1 §2.2.1).
-const PXE: &str = "PXEClient";
-
-/// Architecture numbers: IANA "Processor Architecture Types" (RFC 4578 §2.1, RFC 5970 §3.3).
-static ROMS: [Row; 3] = [
-    row("BIOS", PXE, 0, "undionly.kpxe"),
-    row("UEFI x64", PXE, 7, "snponly.efi"),
-    // RFC 4578 calls 9 x64 and 7 EBC; erratum 4625 swaps them. Firmware of both schools exists.
-    row("UEFI x64", PXE, 9, "snponly.efi"),
-];
-
 impl Client {
     pub fn firmware(&self) -> Firmware {
         if self.is_ipxe() {
             return Firmware::Ipxe;
         }
         if !self.vendor_class.starts_with(PXE.as_bytes())
-            && !self.vendor_class.starts_with(b"HTTPClient")
+            && !self.vendor_class.starts_with(HTTP.as_bytes())
         {
             return Firmware::Os;
         }
@@ -138,23 +140,80 @@ impl Firmware {
         }
     }
 
-    /// What this program boots. `intent` is `None` for a blade that is not in the inventory:
-    /// it gets the console menu. `base` is the server's URL without a slash at its end.
-    pub fn answer(self, intent: Option<&Intent>, base: &str, mac: Mac) -> BootAnswer {
-        if self == Firmware::Os {
-            return BootAnswer::None("an operating system wants no boot file");
-        }
-        // No boot file: an installed blade boots from its disk until an operator says otherwise.
-        let installed = intent == Some(&Intent::Local);
+    /// What boot programs must be made for, as far as it is known.
+    fn platform(self, client: &Client) -> Option<Platform> {
         match self {
-            Firmware::Rom(Row { class: PXE, .. }) if installed => BootAnswer::Disk,
-            _ if installed => BootAnswer::None(INSTALLED),
-            Firmware::Ipxe => BootAnswer::Script(script_url(base, mac)),
-            Firmware::Rom(row) => BootAnswer::File(row.file),
-            Firmware::Os | Firmware::Unknown(_) => {
-                BootAnswer::None("no boot file for this firmware")
+            Firmware::Rom(row) => Some(row.platform),
+            // iPXE reports the architecture it runs on.
+            _ => {
+                let archs = client.architectures();
+                ROMS.iter().find(|row| archs.contains(&row.arch)).map(|row| row.platform)
             }
         }
+    }
+}
+
+/// What a client boots, and which rule says so.
+pub fn choose(client: &Client, asking: &Asking<'_>) -> Choice {
+    let firmware = client.firmware();
+    let say = |answer, rule: String| Choice { answer, rule };
+    // No boot file: an installed blade boots from its disk until an operator says otherwise.
+    let installed = asking.blade.is_some_and(|blade| blade.intent == Intent::Local);
+    match firmware {
+        Firmware::Os => {
+            let why = "an operating system wants no boot file";
+            say(BootAnswer::None(why), why.to_owned())
+        }
+        Firmware::Rom(Row { class: PXE, .. }) if installed => {
+            say(BootAnswer::Disk, INSTALLED.to_owned())
+        }
+        _ if installed => say(BootAnswer::None(INSTALLED), INSTALLED.to_owned()),
+        Firmware::Ipxe => match overridden(client, asking) {
+            // A blade that is given another program by a rule gets it from an iPXE in its ROM too.
+            Some((name, rule))
+                if matches!(loader(name).program, Program::Grub | Program::Pxelinux { .. }) =>
+            {
+                say(BootAnswer::File(name.to_owned()), rule)
+            }
+            _ => {
+                let rule = "iPXE gets the blade's script".to_owned();
+                say(BootAnswer::Script(script_url(asking.base, asking.mac)), rule)
+            }
+        },
+        Firmware::Rom(row) => {
+            let (name, rule) = overridden(client, asking).unwrap_or_else(|| by_table(row, asking));
+            say(transport(row, name, asking), rule)
+        }
+        Firmware::Unknown(arch) => {
+            let arch = arch.map_or("none".to_owned(), |arch| arch.to_string());
+            say(
+                BootAnswer::None("no boot file for this firmware"),
+                format!(
+                    "no row of the firmware table has architecture {arch} and this vendor class"
+                ),
+            )
+        }
+    }
+}
+
+fn by_table(row: &'static Row, asking: &Asking<'_>) -> (&'static str, String) {
+    let secure = asking.blade.and_then(|blade| blade.secure_boot) == Some(true);
+    match row.secure.filter(|_| secure) {
+        Some(shim) => (shim, format!("{}, Secure Boot is on: shim", row.name)),
+        None => (row.loader, format!("firmware table: {} (architecture {})", row.name, row.arch)),
+    }
+}
+
+fn overridden<'a>(client: &Client, asking: &Asking<'a>) -> Option<(&'a str, String)> {
+    let firmware = client.firmware();
+    override_for(asking, firmware.platform(client)?, firmware)
+}
+
+/// The same program by the way this firmware fetches it.
+fn transport(row: &Row, name: &str, asking: &Asking<'_>) -> BootAnswer {
+    match row.class {
+        HTTP => BootAnswer::Url(format!("{}/loaders/{name}", asking.base)),
+        _ => BootAnswer::File(name.to_owned()),
     }
 }
 

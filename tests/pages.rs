@@ -5,7 +5,7 @@ use std::{fs, sync::Arc};
 use firstlight::{
     blade::{Kind, Phase, Report, ReportState, Step},
     http::{App, BootKey, Scripts, people_router, serve},
-    images::Images,
+    images::{Images, Loaders},
     journal::{self, Begun, Journal, Sighting},
     topology::{Catalogue, embedded},
 };
@@ -48,6 +48,7 @@ impl Site {
             journal: journal.clone(),
             catalogue: Catalogue::from_sources(embedded()).unwrap(),
             images,
+            loaders: Loaders::open(database.dir()),
             key: BootKey::open(database.dir()).unwrap(),
             boot_url: Some("http://10.12.0.1".to_owned()),
             scripts: Scripts { setup: String::new(), install: String::new() },

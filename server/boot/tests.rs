@@ -17,32 +17,165 @@ fn ipxe(user_class: &[u8]) -> Client {
     Client { user_class: user_class.to_vec(), ..rom(&[0]) }
 }
 
+/// What a file with one blade and perhaps rules says of them.
+fn chosen(client: &Client, toml: &str, intent: Intent) -> Choice {
+    let text = format!("[[blade]]\nname = \"b1\"\nmacs = [\"{MAC}\"]\n{toml}");
+    let document = crate::inventory::Document::parse(&text).unwrap();
+    let blade = crate::inventory::Blade::new(&document, &document.blades[0], intent);
+    let rules = &document.boot_rules;
+    choose(client, &Asking { mac: MAC, blade: Some(&blade), rules, base: BASE })
+}
+
 fn answer(client: &Client, intent: Option<&Intent>) -> BootAnswer {
-    client.firmware().answer(intent, BASE, MAC)
+    match intent {
+        Some(intent) => chosen(client, "", intent.clone()).answer,
+        None => choose(client, &Asking { mac: MAC, blade: None, rules: &[], base: BASE }).answer,
+    }
+}
+
+fn http(arch: u16) -> Client {
+    let vendor_class = format!("HTTPClient:Arch:{arch:05}:UNDI:003000").into_bytes();
+    Client { archs: vec![arch], vendor_class, ..Client::default() }
+}
+
+fn file(name: &str) -> BootAnswer {
+    BootAnswer::File(name.to_owned())
+}
+
+fn url(path: &str) -> BootAnswer {
+    BootAnswer::Url(format!("{BASE}/{path}"))
 }
 
 #[rstest]
 #[case::pxe21_2_2_bios(&[0], "undionly.kpxe", "BIOS")]
 #[case::rfc4578_2_1_uefi_x64(&[7], "snponly.efi", "UEFI x64")]
 #[case::rfc4578_erratum_4625(&[9], "snponly.efi", "UEFI x64")]
+#[case::iana_11_uefi_arm64(&[11], "snponly-arm64.efi", "UEFI arm64")]
 #[case::rfc4578_several_values(&[6, 7], "snponly.efi", "UEFI x64")]
 fn a_rom_gets_the_boot_file_of_its_architecture(
     #[case] archs: &[u16],
-    #[case] file: &'static str,
+    #[case] loader: &str,
     #[case] name: &str,
 ) {
-    assert_eq!(answer(&rom(archs), Some(&Intent::Menu)), BootAnswer::File(file));
+    assert_eq!(answer(&rom(archs), Some(&Intent::Menu)), file(loader));
     assert_eq!(rom(archs).firmware().name(), name);
 }
 
 #[test]
 fn pxe21_2_2_1_the_vendor_class_tells_the_architecture_where_option_93_is_absent() {
-    assert_eq!(answer(&rom(&[]), None), BootAnswer::File("undionly.kpxe"));
+    assert_eq!(answer(&rom(&[]), None), file("undionly.kpxe"));
+}
+
+#[rstest]
+#[case::uefi_2_10_24_7_x64(16, "snponly.efi")]
+#[case::called_x86_by_iana(15, "snponly.efi")]
+#[case::uefi_2_10_24_7_arm64(19, "snponly-arm64.efi")]
+fn uefi_http_boot_gets_a_url(#[case] arch: u16, #[case] loader: &str) {
+    assert_eq!(answer(&http(arch), Some(&Intent::Menu)), url(&format!("loaders/{loader}")));
+    assert_eq!(answer(&http(arch), None), url(&format!("loaders/{loader}")));
+}
+
+#[test]
+fn where_secure_boot_is_on_only_signed_programs_are_offered() {
+    for (client, signed) in [
+        (rom(&[7]), file("shimx64.efi")),
+        (rom(&[9]), file("shimx64.efi")),
+        (rom(&[11]), file("shimaa64.efi")),
+        (http(16), url("loaders/shimx64.efi")),
+        (http(19), url("loaders/shimaa64.efi")),
+    ] {
+        let chosen = chosen(&client, "secure_boot = true", Intent::Menu);
+        assert_eq!(chosen.answer, signed, "{}", chosen.rule);
+        for loader in ["ipxe.efi", "ipxe-arm64.efi"] {
+            let toml = format!("secure_boot = true\nloader = {loader:?}");
+            assert_eq!(self::chosen(&client, &toml, Intent::Menu).answer, signed, "{loader}");
+        }
+        let off = self::chosen(&client, "secure_boot = false", Intent::Menu);
+        assert!(!off.rule.contains("Secure Boot"), "{}", off.rule);
+    }
+}
+
+#[test]
+fn an_operator_chooses_the_program_for_a_blade_or_by_a_rule() {
+    const RULE: &str =
+        "[[boot_rule]]\nname = \"old nics\"\nmodel = \"PowerEdge R6*\"\nloader = \"ipxe.efi\"";
+    let by = |client: &Client, toml: &str| chosen(client, toml, Intent::Menu);
+    let own = by(&rom(&[7]), "loader = \"ipxe.efi\"");
+    assert_eq!(own.answer, file("ipxe.efi"));
+    assert_eq!(own.rule, "blade b1: loader = \"ipxe.efi\"");
+    // A program for another platform is no program for this firmware.
+    assert_eq!(by(&rom(&[0]), "loader = \"ipxe.efi\"").answer, file("undionly.kpxe"));
+    assert_eq!(by(&http(16), "loader = \"ipxe.efi\"").answer, url("loaders/ipxe.efi"));
+    let fits = by(&rom(&[7]), &format!("model = \"PowerEdge R640\"\n{RULE}"));
+    assert_eq!(fits.answer, file("ipxe.efi"));
+    assert_eq!(fits.rule, "boot rule old nics: loader = \"ipxe.efi\"");
+    for other in ["model = \"PowerEdge R740\"\n", ""] {
+        assert_eq!(by(&rom(&[7]), &format!("{other}{RULE}")).answer, file("snponly.efi"));
+    }
+    let narrow = "[[boot_rule]]\nname = \"x\"\nmac_prefix = \"52:54:00\"\nfirmware = \"UEFI x64 HTTP\"\nloader = \"ipxe.efi\"";
+    assert_eq!(by(&rom(&[7]), narrow).answer, file("snponly.efi"));
+    assert_eq!(by(&http(16), narrow).answer, url("loaders/ipxe.efi"));
+}
+
+#[test]
+fn an_ipxe_in_the_rom_loads_what_a_rule_names_instead_of_ipxe() {
+    let client = ipxe(b"iPXE");
+    assert_eq!(chosen(&client, "loader = \"pxelinux.0\"", Intent::Menu).answer, file("pxelinux.0"));
+    let script = BootAnswer::Script(SCRIPT.to_owned());
+    assert_eq!(chosen(&client, "loader = \"undionly.kpxe\"", Intent::Menu).answer, script);
+    assert_eq!(chosen(&client, "loader = \"shimx64.efi\"", Intent::Menu).answer, script);
+}
+
+#[test]
+fn a_rule_that_cannot_work_is_refused_with_the_reason() {
+    let told = |toml: &str| {
+        let text = format!("[[blade]]\nname = \"b1\"\n{toml}");
+        let document = crate::inventory::Document::parse(&text).unwrap();
+        let sources = crate::inventory::SourceMap { files: vec![("r.toml".to_owned(), text)] };
+        check(&document, &sources, &|name| name != "absent.efi").join("\n")
+    };
+    let rule = |keys: &str| told(&format!("[[boot_rule]]\nname = \"x\"\n{keys}"));
+    for (text, why) in [
+        (
+            told("loader = \"absent.efi\""),
+            "r.toml:3:10: blade b1: loader \"absent.efi\" is not on this server",
+        ),
+        (told("loader = \"../x\""), "is no file name"),
+        (
+            told("loader = \"ipxe.efi\"\nsecure_boot = true"),
+            "is not signed, and the blade's Secure Boot is on",
+        ),
+        (
+            told("loader = \"ipxe.efi\"\narch = \"arm64\""),
+            "is for UEFI x64, and the blade is arm64",
+        ),
+        (
+            told("loader = \"shimaa64.efi\"\narch = \"amd64\""),
+            "is for UEFI arm64, and the blade is amd64",
+        ),
+        (rule("loader = \"ipxe.efi\""), "boot rule x: names no model, mac_prefix or firmware"),
+        (rule("loader = \"ipxe.efi\"\nmac_prefix = \"52-54\""), "is not the beginning of a MAC"),
+        (
+            rule("loader = \"ipxe.efi\"\nfirmware = \"UEFI\""),
+            "there is no firmware \"UEFI\"; there are BIOS, UEFI x64, UEFI arm64",
+        ),
+        (rule("loader = \"ipxe.efi\"\nfirmware = \"BIOS\""), "is for UEFI x64, not for BIOS"),
+        (
+            rule(
+                "loader = \"ipxe.efi\"\nmodel = \"m\"\n[[boot_rule]]\nname = \"y\"\nmodel = \"m\"\nloader = \"snponly.efi\"",
+            ),
+            "boot rule y: says when it fits just as rule x does",
+        ),
+    ] {
+        assert!(text.contains(why), "{text} lacks: {why}");
+    }
+    assert_eq!(told("loader = \"shimx64.efi\"\nsecure_boot = true"), "");
+    assert_eq!(rule("loader = \"own-aa64.efi\"\nfirmware = \"UEFI arm64 HTTP\""), "");
 }
 
 #[test]
 fn an_unknown_architecture_gets_no_boot_file_and_is_told_why() {
-    for client in [rom(&[6]), Client { vendor_class: b"HTTPClient".to_vec(), ..rom(&[16]) }] {
+    for client in [rom(&[6]), rom(&[16]), http(7), http(20)] {
         let why = BootAnswer::None("no boot file for this firmware");
         assert_eq!(answer(&client, Some(&Intent::Menu)), why);
     }
@@ -68,9 +201,8 @@ fn a_user_class_that_only_looks_like_ipxe_is_not_it() {
 
 #[test]
 fn an_installed_blade_gets_no_boot_file_whatever_asks() {
-    let http = Client { vendor_class: b"HTTPClient".to_vec(), ..rom(&[16]) };
     for (client, goes_on_at_once) in
-        [(rom(&[0]), true), (rom(&[7]), true), (ipxe(b"iPXE"), false), (http, false)]
+        [(rom(&[0]), true), (rom(&[7]), true), (ipxe(b"iPXE"), false), (http(16), false)]
     {
         let given = answer(&client, Some(&Intent::Local));
         let want = if goes_on_at_once { BootAnswer::Disk } else { BootAnswer::None(INSTALLED) };

@@ -112,7 +112,7 @@ fn app(
         anyhow::anyhow!("cloud-configs:\n{}", lines.join("\n"))
     })?;
     let check = {
-        let (config, images) = (config.clone(), images.clone());
+        let (config, images, loaders) = (config.clone(), images.clone(), loaders.clone());
         Arc::new(move || findings(&config, &images, &loaders))
     };
     Ok(App {
@@ -120,6 +120,7 @@ fn app(
         journal,
         catalogue,
         images,
+        loaders,
         key: BootKey::open(&config.data_dir).context("the key for boot tokens")?,
         boot_url: config.boot.url.clone(),
         scripts,

@@ -102,7 +102,8 @@ pub async fn bind_tftp(
         })
         .collect();
     let open: tftp::Open = Arc::new(move |request: &tftp::Request| {
-        loaders.find(&request.name).ok_or(tftp::OpenError::NotFound)
+        let found = loaders.find(&request.name);
+        found.map(|program| program.bytes).ok_or(tftp::OpenError::NotFound)
     });
     let (journal, known) = (journal.clone(), journal.snapshot());
     let on_event: tftp::OnEvent = Arc::new(move |event| {

@@ -56,8 +56,10 @@ const TABLES: &[(&str, &[Column])] = &[
             Text("ip"),
             Text("bmc"),
             Text("disk"),
+            Text("boot"),
         ],
     ),
+    ("boot_rules", &[Text("name"), Int("position"), Text("rule")]),
     ("reservations", &[Text("mac"), Text("blade"), Int("position"), Text("ip")]),
     (
         "clusters",

@@ -3,27 +3,29 @@
 use std::collections::BTreeMap;
 
 use futures_util::TryFutureExt;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::FromRow;
 
 use super::{DbError, Result, Tx, on, parsed, parsed_option, sql};
 use crate::{
     blade::Mac,
-    inventory::{BladeDoc, Chassis, ClusterDoc, Document, Place, Rack},
+    inventory::{BladeDoc, BootRule, Chassis, ClusterDoc, Document, Place, Rack},
 };
 
 sql! {
     CLEAR_CLUSTER_BLADES = "DELETE FROM cluster_blades";
     CLEAR_CLUSTERS = "DELETE FROM clusters";
     CLEAR_RESERVATIONS = "DELETE FROM reservations";
+    CLEAR_BOOT_RULES = "DELETE FROM boot_rules";
     CLEAR_BLADES = "DELETE FROM blades";
     CLEAR_CHASSIS = "DELETE FROM chassis";
     CLEAR_RACKS = "DELETE FROM racks";
     INSERT_RACK = "INSERT INTO racks (name, position) VALUES ($1, $2)";
     INSERT_CHASSIS = "INSERT INTO chassis (rack, name, position, slots, bmc_first, ip_first) \
         VALUES ($1, $2, $3, $4, $5, $6)";
-    INSERT_BLADE = "INSERT INTO blades (name, position, rack, chassis, slot, arch, ip, bmc, disk) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    INSERT_BLADE = "INSERT INTO blades (name, position, rack, chassis, slot, arch, ip, bmc, disk, boot) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    INSERT_BOOT_RULE = "INSERT INTO boot_rules (name, position, rule) VALUES ($1, $2, $3)";
     INSERT_RESERVATION = "INSERT INTO reservations (mac, blade, position, ip) VALUES ($1, $2, $3, $4)";
     INSERT_CLUSTER = "INSERT INTO clusters (name, position, topology, image, parameters) \
         VALUES ($1, $2, $3, $4, $5)";
@@ -31,7 +33,8 @@ sql! {
         VALUES ($1, $2, $3, $4)";
     ALL_RACKS = "SELECT name FROM racks ORDER BY position";
     ALL_CHASSIS = "SELECT rack, name, slots, bmc_first, ip_first FROM chassis ORDER BY rack, position";
-    ALL_BLADES = "SELECT name, rack, chassis, slot, arch, ip, bmc, disk FROM blades ORDER BY position";
+    ALL_BLADES = "SELECT name, rack, chassis, slot, arch, ip, bmc, disk, boot FROM blades ORDER BY position";
+    ALL_BOOT_RULES = "SELECT name, rule FROM boot_rules ORDER BY position";
     ALL_RESERVATIONS = "SELECT mac, blade FROM reservations ORDER BY blade, position";
     ALL_CLUSTERS = "SELECT name, topology, image, parameters FROM clusters ORDER BY position";
     ALL_CLUSTER_BLADES = "SELECT blade, cluster, role FROM cluster_blades ORDER BY cluster, role, position";
@@ -56,6 +59,29 @@ struct BladeRow {
     ip: Option<String>,
     bmc: Option<String>,
     disk: Option<String>,
+    boot: Option<String>,
+}
+
+/// What a blade's firmware is to load, as one column.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct BootColumn {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secure_boot: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loader: Option<String>,
+}
+
+impl BootColumn {
+    fn of(blade: &BladeDoc) -> Option<BootColumn> {
+        let column = BootColumn {
+            model: blade.model.clone(),
+            secure_boot: blade.secure_boot,
+            loader: blade.loader.clone(),
+        };
+        (column != BootColumn::default()).then_some(column)
+    }
 }
 
 #[derive(FromRow)]
@@ -93,6 +119,7 @@ pub async fn store_inventory(
         CLEAR_CLUSTER_BLADES,
         CLEAR_CLUSTERS,
         CLEAR_RESERVATIONS,
+        CLEAR_BOOT_RULES,
         CLEAR_BLADES,
         CLEAR_CHASSIS,
         CLEAR_RACKS,
@@ -104,6 +131,9 @@ pub async fn store_inventory(
     }
     for (index, blade) in document.blades.iter().enumerate() {
         store_blade(tx, index, blade, addresses).await?;
+    }
+    for (index, rule) in document.boot_rules.iter().enumerate() {
+        on!(tx, conn => sqlx::query(INSERT_BOOT_RULE).bind(&rule.name).bind(position(index)).bind(json(rule)).execute(conn).map_ok(drop))?;
     }
     for (index, cluster) in document.clusters.iter().enumerate() {
         store_cluster(tx, index, cluster).await?;
@@ -143,6 +173,7 @@ async fn store_blade(
         .bind(blade.ip.map(|ip| ip.to_string()))
         .bind(blade.bmc.as_ref().map(json))
         .bind(blade.disk.as_ref().map(json))
+        .bind(BootColumn::of(blade).as_ref().map(json))
         .execute(conn).map_ok(drop))?;
     for (index, mac) in blade.macs.iter().enumerate() {
         on!(tx, conn => sqlx::query(INSERT_RESERVATION)
@@ -181,6 +212,7 @@ pub async fn load_inventory(tx: &mut Tx) -> Result<Document> {
     Ok(Document {
         racks: load_racks(tx).await?,
         blades: load_blades(tx).await?,
+        boot_rules: load_boot_rules(tx).await?,
         clusters: load_clusters(tx).await?,
     })
 }
@@ -226,17 +258,29 @@ async fn load_blades(tx: &mut Tx) -> Result<Vec<BladeDoc>> {
                 }),
                 _ => None,
             };
+            let boot: Option<BootColumn> =
+                row.boot.as_deref().map(|text| from_json("blades", key, text)).transpose()?;
+            let BootColumn { model, secure_boot, loader } = boot.unwrap_or_default();
             Ok(BladeDoc {
                 name: parsed("blades", key, key)?,
                 slot,
                 macs: by_blade.remove(key).unwrap_or_default(),
                 arch: parsed_option("blades", key, row.arch.as_deref())?,
+                model,
+                secure_boot,
+                loader,
                 ip: parsed_option("blades", key, row.ip.as_deref())?,
                 bmc: row.bmc.as_deref().map(|text| from_json("blades", key, text)).transpose()?,
                 disk: row.disk.as_deref().map(|text| from_json("blades", key, text)).transpose()?,
             })
         })
         .collect()
+}
+
+async fn load_boot_rules(tx: &mut Tx) -> Result<Vec<BootRule>> {
+    let rows: Vec<(String, String)> =
+        on!(tx, conn => sqlx::query_as(ALL_BOOT_RULES).fetch_all(conn))?;
+    rows.iter().map(|(name, rule)| from_json("boot_rules", name, rule)).collect()
 }
 
 async fn load_clusters(tx: &mut Tx) -> Result<Vec<ClusterDoc>> {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     blade::{Mac, Millis},
-    boot::{BootAnswer, Client, Firmware, uuid_text},
+    boot::{self, Asking, Choice, Client, Firmware, uuid_text},
     config::Subnet,
     inventory::{Blade, Lease, Snapshot},
 };
@@ -204,13 +204,15 @@ impl<'a> Exchange<'a> {
             || ip == subnet.cidr.broadcast()
     }
 
-    fn boot(&self, server: Ipv4Addr) -> BootAnswer {
+    fn boot(&self, server: Ipv4Addr) -> Choice {
         let base = match (&self.via.url, self.via.http_port) {
             (Some(url), _) => url.clone(),
             (None, 80) => format!("http://{server}"),
             (None, port) => format!("http://{server}:{port}"),
         };
-        self.firmware.answer(self.blade.map(|blade| &blade.intent), &base, self.request.mac)
+        let rules = &self.snapshot.boot_rules;
+        let asking = Asking { mac: self.request.mac, blade: self.blade, rules, base: &base };
+        boot::choose(&self.client, &asking)
     }
 
     /// Blade's name, or the MAC of one we do not know.

@@ -86,7 +86,8 @@ pub fn judge(app: &Arc<App>) -> Judge {
         let config = app.journal.config();
         let snapshot =
             Snapshot::build(config, document, &|_, _| (crate::inventory::Intent::Menu, None));
-        let mut problems = Vec::new();
+        let here = |name: &str| app.loaders.find(name).is_some();
+        let mut problems = crate::boot::check(document, sources, &here);
         for cluster in &document.clusters {
             let at = sources.locate(cluster.name.as_str(), cluster.name.as_str());
             // Without its image the family is not known; the image is asked for at `plan`.

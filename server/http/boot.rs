@@ -46,6 +46,9 @@ pub fn router(app: Shared) -> Router {
         // Each of these may become a line of the journal; downloads do not.
         .route_layer(middleware::from_fn_with_state(Throttle::shared(), throttle::guard))
         .route("/images/sha256/{sha256}", get(image))
+        .route("/loaders/{name}", get(loader))
+        // shim over HTTP asks for what lies beside it with two slashes.
+        .route("/loaders//{name}", get(loader))
         .layer(DefaultBodyLimit::max(LARGEST_REPORT))
         .layer(middleware::from_fn(in_time))
         .with_state(app)
@@ -246,6 +249,30 @@ async fn image(
         });
     }
     blob::serve(request.method(), request.headers(), &content, &sha256)
+}
+
+/// A boot program for UEFI HTTP boot, which asks for its size by HEAD first.
+async fn loader(
+    State(app): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
+    let Some(program) = app.loaders.find(&name) else { return Refusal::Unknown.into_response() };
+    let snapshot = app.snapshot.load();
+    if let Some(blade) = ipv4(peer).and_then(|ip| snapshot.by_ip(ip))
+        && request.method() == Method::GET
+    {
+        app.journal.saw(Sighting {
+            kind: Kind::Http,
+            blade: Some(blade.name.clone()),
+            mac: None,
+            phase: Some(Phase::Bootfile),
+            text: format!("{name} fetched, {} bytes", program.bytes.len()),
+            detail: serde_json::Value::Null,
+        });
+    }
+    blob::serve(request.method(), request.headers(), &program.bytes, &program.sha256)
 }
 
 fn damaged(app: &App, asking: Option<&Blade>, error: &std::io::Error) -> Response {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use crate::{
     blade::Millis,
     db::DbError,
-    images::Images,
+    images::{Images, Loaders},
     inventory::{ClusterDoc, Snapshot},
     journal::Journal,
     reconcile,
@@ -43,6 +43,7 @@ pub struct App {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub catalogue: Catalogue,
     pub images: Images,
+    pub loaders: Loaders,
     pub key: BootKey,
     /// `boot.url`, or where it is not set the address asked on.
     pub boot_url: Option<String>,

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 const MANIFEST: &str = include_str!("../../boot-assets/loaders.toml");
 
@@ -47,8 +48,16 @@ impl std::fmt::Display for MissingLoader {
     }
 }
 
-/// A file as last read: when it was changed, its size, its bytes.
-type Kept = (Option<SystemTime>, u64, Bytes);
+/// A boot program's bytes.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub bytes: Bytes,
+    /// SHA-256 in lower-case hex.
+    pub sha256: Arc<str>,
+}
+
+/// A file as last read: when it was changed, its size, what was in it.
+type Kept = (Option<SystemTime>, u64, Program);
 
 /// The boot programs; clones share what was read.
 #[derive(Clone)]
@@ -69,7 +78,7 @@ impl Loaders {
 
     /// The bytes of a boot program. `name` comes from the network: only a plain file name finds
     /// anything. An operator's file may be replaced at any time; the next call sends the new one.
-    pub fn find(&self, name: &str) -> Option<Bytes> {
+    pub fn find(&self, name: &str) -> Option<Program> {
         if !is_plain(name) {
             return None;
         }
@@ -91,18 +100,20 @@ impl Loaders {
             .collect()
     }
 
-    fn read(&self, path: &Path) -> Option<Bytes> {
+    fn read(&self, path: &Path) -> Option<Program> {
         let found = fs::metadata(path).ok().filter(|found| found.is_file())?;
         let (changed, size) = (found.modified().ok(), found.len());
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, _, bytes)) = kept.get(path).filter(|k| (k.0, k.1) == (changed, size)) {
-            return Some(bytes.clone());
+        if let Some((_, _, program)) = kept.get(path).filter(|k| (k.0, k.1) == (changed, size)) {
+            return Some(program.clone());
         }
         let bytes = read_limited(path, size)
             .inspect_err(|error| tracing::warn!("boot program {}: {error}", path.display()))
             .ok()?;
-        kept.insert(path.to_owned(), (changed, size, bytes.clone()));
-        Some(bytes)
+        let sha256 = hex::encode(Sha256::digest(&bytes)).into();
+        let program = Program { bytes, sha256 };
+        kept.insert(path.to_owned(), (changed, size, program.clone()));
+        Some(program)
     }
 }
 
@@ -137,11 +148,11 @@ mod tests {
         fs::create_dir(dir.path().join("loaders")).unwrap();
         let own = dir.path().join("loaders/undionly.kpxe");
         fs::write(&own, "mine").unwrap();
-        assert_eq!(loaders.find("undionly.kpxe").unwrap(), "mine");
+        assert_eq!(loaders.find("undionly.kpxe").unwrap().bytes, "mine");
         fs::write(&own, "another").unwrap();
-        assert_eq!(loaders.find("undionly.kpxe").unwrap(), "another");
+        assert_eq!(loaders.find("undionly.kpxe").unwrap().bytes, "another");
         fs::write(dir.path().join("loaders/wimboot"), "added").unwrap();
-        assert_eq!(loaders.find("wimboot").unwrap(), "added");
+        assert_eq!(loaders.find("wimboot").unwrap().bytes, "added");
     }
 
     #[test]
@@ -151,7 +162,7 @@ mod tests {
         fs::write(dir.path().join("secret"), "s").unwrap();
         let loaders = Loaders::open(dir.path());
         for name in ["../secret", "/etc/passwd", "..", ".", "", "a/b", "x\0", "loaders"] {
-            assert_eq!(loaders.find(name), None, "{name:?}");
+            assert!(loaders.find(name).is_none(), "{name:?}");
         }
     }
 

@@ -23,7 +23,7 @@ mod source;
 mod verify;
 
 pub use import::{ImportError, Imported};
-pub use loaders::{Loaders, MissingLoader};
+pub use loaders::{Loaders, MissingLoader, Program};
 pub use manifest::{Artifact, Compression, DiskImage, ImageSet, Kind, Os};
 pub use verify::Problem;
 

@@ -9,7 +9,7 @@ use super::Document;
 pub struct Change {
     /// `add`, `change` or `remove`.
     pub action: &'static str,
-    /// `rack`, `blade` or `cluster`.
+    /// `rack`, `blade`, `boot_rule` or `cluster`.
     pub kind: &'static str,
     pub name: String,
     /// For a change: `key: old → new`, one entry each.
@@ -38,15 +38,17 @@ pub fn merge(current: &Document, files: &Document, prune: bool) -> Document {
     Document {
         racks: over(&current.racks, &files.racks, |r| r.name.clone(), prune),
         blades: over(&current.blades, &files.blades, |b| b.name.clone(), prune),
+        boot_rules: over(&current.boot_rules, &files.boot_rules, |r| r.name.clone(), prune),
         clusters: over(&current.clusters, &files.clusters, |c| c.name.clone(), prune),
     }
 }
 
-/// The changes that lead from `old` to `new`, in the order racks, blades, clusters.
+/// The changes that lead from `old` to `new`, in the order racks, blades, boot rules, clusters.
 pub fn diff(old: &Document, new: &Document) -> Vec<Change> {
     let mut changes = Vec::new();
     compare("rack", &old.racks, &new.racks, |r| r.name.to_string(), &mut changes);
     compare("blade", &old.blades, &new.blades, |b| b.name.to_string(), &mut changes);
+    compare("boot_rule", &old.boot_rules, &new.boot_rules, |r| r.name.clone(), &mut changes);
     compare("cluster", &old.clusters, &new.clusters, |c| c.name.to_string(), &mut changes);
     changes
 }

@@ -14,6 +14,8 @@ pub struct Document {
     pub racks: Vec<Rack>,
     #[serde(default, rename = "blade", skip_serializing_if = "Vec::is_empty")]
     pub blades: Vec<BladeDoc>,
+    #[serde(default, rename = "boot_rule", skip_serializing_if = "Vec::is_empty")]
+    pub boot_rules: Vec<BootRule>,
     #[serde(default, rename = "cluster", skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<ClusterDoc>,
 }
@@ -48,12 +50,39 @@ pub struct BladeDoc {
     pub macs: Vec<Mac>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<Arch>,
+    /// What the maker calls it (SMBIOS "Product Name"); boot rules may name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Secure Boot is known to be on (or off): only signed programs are offered where it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
+    /// The boot program this blade's firmware loads, instead of the one of the firmware table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<Ipv4Addr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc: Option<Bmc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskSelector>,
+}
+
+/// Which boot program the blades it fits load, instead of the one of the firmware table. Every
+/// key given must hold; the first rule that fits wins, a blade's own `loader` before all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootRule {
+    pub name: String,
+    /// Model of the blade; a `*` at its end stands for anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How the asking MAC begins: `"52:54:00"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac_prefix: Option<String>,
+    /// A row of the firmware table: `"UEFI x64 HTTP"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<String>,
+    pub loader: String,
 }
 
 /// Where a blade sits. Slots count from 1.

@@ -10,7 +10,7 @@ mod snapshot;
 pub use check::{SourceMap, check};
 pub use diff::{Change, diff, merge};
 pub use doc::{
-    BladeDoc, Bmc, Chassis, ClusterDoc, DiskSelector, Document, Place, Rack, Size, expand,
+    BladeDoc, Bmc, BootRule, Chassis, ClusterDoc, DiskSelector, Document, Place, Rack, Size, expand,
 };
 pub use intent::intent;
 pub use snapshot::{

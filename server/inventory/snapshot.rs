@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use super::{Bmc, ClusterDoc, DiskSelector, Document, Place};
+use super::{Bmc, BootRule, ClusterDoc, DiskSelector, Document, Place};
 use crate::{
     blade::{Arch, AttemptId, Hostname, Mac, Millis, Standing},
     config::{Config, Subnet, Unknown},
@@ -50,6 +50,9 @@ pub struct Blade {
     /// Reserved address: written explicitly, or given by the chassis' rule.
     pub ip: Option<Ipv4Addr>,
     pub arch: Option<Arch>,
+    pub model: Option<String>,
+    pub secure_boot: Option<bool>,
+    pub loader: Option<String>,
     pub bmc: Option<Bmc>,
     pub disk: Option<DiskSelector>,
     pub member: Option<Member>,
@@ -86,9 +89,32 @@ pub struct Snapshot {
     pub serve_unknown: bool,
     pub blades: Vec<Blade>,
     pub clusters: BTreeMap<Hostname, ClusterDoc>,
+    pub boot_rules: Vec<BootRule>,
     by_mac: HashMap<Mac, usize>,
     by_ip: HashMap<Ipv4Addr, usize>,
     by_name: HashMap<Hostname, usize>,
+}
+
+impl Blade {
+    /// A blade of a *checked* document as written there: without a role or an attempt.
+    pub fn new(document: &Document, doc: &super::BladeDoc, intent: Intent) -> Blade {
+        let (ip, bmc) = addresses(document, doc);
+        Blade {
+            name: doc.name.clone(),
+            place: doc.slot.clone(),
+            macs: doc.macs.clone(),
+            ip,
+            arch: doc.arch,
+            model: doc.model.clone(),
+            secure_boot: doc.secure_boot,
+            loader: doc.loader.clone(),
+            bmc,
+            disk: doc.disk.clone(),
+            member: None,
+            intent,
+            attempt: None,
+        }
+    }
 }
 
 impl Snapshot {
@@ -101,24 +127,14 @@ impl Snapshot {
             lease_seconds: config.dhcp.lease.0,
             serve_unknown: config.dhcp.unknown == Unknown::Discover,
             clusters: document.clusters.iter().map(|c| (c.name.clone(), c.clone())).collect(),
+            boot_rules: document.boot_rules.clone(),
             ..Snapshot::default()
         };
         for doc in &document.blades {
             let member = members.get(doc.name.as_str()).cloned();
             let (intent, attempt) = state(&doc.name, member.as_ref());
-            let (ip, bmc) = addresses(document, doc);
-            snapshot.push(Blade {
-                name: doc.name.clone(),
-                place: doc.slot.clone(),
-                macs: doc.macs.clone(),
-                ip,
-                arch: doc.arch,
-                bmc,
-                disk: doc.disk.clone(),
-                member,
-                intent,
-                attempt,
-            });
+            let blade = Blade { member, attempt, ..Blade::new(document, doc, intent) };
+            snapshot.push(blade);
         }
         snapshot
     }

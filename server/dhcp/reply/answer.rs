@@ -75,12 +75,13 @@ impl<'a> Exchange<'a> {
         durable: Option<Lease>,
     ) -> Decision {
         let server = self.server_address(subnet);
-        let boot = self.boot(server);
+        let boot = self.boot(server).answer;
         let (file, detail) = match &boot {
             BootAnswer::None(why) => (String::new(), (*why).to_owned()),
             BootAnswer::Disk => (String::new(), INSTALLED.to_owned()),
-            BootAnswer::File(name) => ((*name).to_owned(), format!("boots {name}")),
-            BootAnswer::Script(url) => (url.clone(), format!("boots {url}")),
+            BootAnswer::File(name) | BootAnswer::Url(name) | BootAnswer::Script(name) => {
+                (name.clone(), format!("boots {name}"))
+            }
         };
         let reply = Reply {
             flags: self.request.flags,
@@ -88,7 +89,8 @@ impl<'a> Exchange<'a> {
             yiaddr,
             // ROMs read siaddr, not option 66; a client that boots nothing is told nothing.
             siaddr: (!file.is_empty()).then_some(server),
-            file: file.clone(),
+            // UEFI 2.10 §24.7.3.2 has the URI in option 67, beside the class in option 60.
+            file: if matches!(boot, BootAnswer::Url(_)) { String::new() } else { file.clone() },
             options: self.in_order(self.options(kind, server, &boot, yiaddr.is_some(), subnet)),
         };
         let what = if kind == OFFER { What::Offered } else { What::Acked };
@@ -148,6 +150,10 @@ impl<'a> Exchange<'a> {
         if *boot == BootAnswer::Disk {
             have.push(required(code::VENDOR_CLASS, b"PXEClient"));
             have.push(required(code::VENDOR, local_boot_menu()));
+        }
+        if let BootAnswer::Url(url) = boot {
+            have.push(required(code::VENDOR_CLASS, b"HTTPClient"));
+            have.push(required(code::BOOT_FILE, url));
         }
         if self.firmware == Firmware::Ipxe {
             // no-pxedhcp (sub-option 176): iPXE waits seconds for a ProxyDHCP server else.
