@@ -1,14 +1,20 @@
 //! Which firmware asks, and what it is given to boot: one table, the rules that override it, and
 //! the texts that boot programs read. Pure.
 
+mod grub;
+mod ipxe;
+mod names;
+mod order;
+mod pxelinux;
 mod rules;
-mod script;
 mod table;
 
 use std::fmt::Write as _;
 
+pub use names::{Name, Whose, name};
+pub use order::{Files, Order, Reader, ScriptError};
+pub use pxelinux::Reader as Pxelinux;
 pub use rules::{check, override_for};
-pub use script::{ScriptError, hold, install, local, menu};
 pub use table::{HTTP, Loader, PXE, Platform, Program, ROMS, Row, loader};
 
 use crate::{
@@ -194,6 +200,13 @@ pub fn choose(client: &Client, asking: &Asking<'_>) -> Choice {
             )
         }
     }
+}
+
+/// The boot program that a BIOS ROM of this blade is told to load.
+pub fn bios_loader<'a>(asking: &Asking<'a>) -> &'a str {
+    let row = &ROMS[0];
+    let by_rule = override_for(asking, Platform::Bios, Firmware::Rom(row));
+    by_rule.map_or(row.loader, |(name, _)| name)
 }
 
 fn by_table(row: &'static Row, asking: &Asking<'_>) -> (&'static str, String) {

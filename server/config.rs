@@ -120,6 +120,8 @@ pub struct Menu {
     pub default: String,
     /// How long the menu waits; 0 waits for ever.
     pub timeout: Span,
+    /// pxelinux's menu: `menu.c32` (text, also on a serial line) or `vesamenu.c32`.
+    pub pxelinux: String,
     /// Boot image for what is chosen at a console; default: the only one imported.
     pub image: Option<String>,
     /// Parameters of clusters made at a console (`ssh_keys` …).
@@ -131,6 +133,7 @@ impl Default for Menu {
         Menu {
             default: "local-boot".to_owned(),
             timeout: Span(60),
+            pxelinux: "menu.c32".to_owned(),
             image: None,
             parameters: toml::Table::new(),
         }
@@ -306,6 +309,12 @@ impl Config {
             problems.push(
                 "dhcp.lease: shorter than 60 s; blades would do nothing but renew".to_owned(),
             );
+        }
+        if !matches!(self.menu.pxelinux.as_str(), "menu.c32" | "vesamenu.c32") {
+            problems.push(format!(
+                "menu.pxelinux: {:?} is neither \"menu.c32\" nor \"vesamenu.c32\"",
+                self.menu.pxelinux
+            ));
         }
         if self.ui.tls != "off" {
             problems.push(format!(

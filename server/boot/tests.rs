@@ -229,38 +229,97 @@ fn pxe21_2_2_3_a_plain_dhcp_client_is_not_a_pxe_client() {
 
 #[test]
 fn script_to_install() {
-    let text = install(
-        "r1-c1-b01, installing debian-12",
-        "http://10.12.0.1/images/debian-12/vmlinuz",
-        "http://10.12.0.1/images/debian-12/initrd.img",
-        "console=ttyS0,115200n8  cloud-config-url=http://10.12.0.1/config/small/pxe.yml",
-        SCRIPT,
-    );
-    insta::assert_snapshot!(text.unwrap());
+    insta::assert_snapshot!(ipxe_text(INSTALL));
 }
 
 #[test]
 fn script_to_boot_from_the_disk() {
-    insta::assert_snapshot!(local("r1-c1-b01 is installed: booting from its disk"));
+    insta::assert_snapshot!(ipxe_text(LOCAL));
 }
 
 #[test]
 fn script_to_wait() {
-    insta::assert_snapshot!(hold("r1-c1-b01 waits: image debian-12 is missing", SCRIPT).unwrap());
+    insta::assert_snapshot!(ipxe_text(WAIT));
 }
 
 #[test]
 fn script_of_the_menu() {
-    let entries = [
+    insta::assert_snapshot!(ipxe_text(MENU));
+    let forever =
+        Order::Menu { title: "x", entries: &[], default: "simple", timeout: Duration::ZERO };
+    assert!(!ipxe_text(forever).contains("--timeout"));
+}
+
+const FILES: Files<'_> = Files {
+    base: BASE,
+    kernel: "/images/sha256/aa",
+    initrd: "/images/sha256/bb",
+    cmdline: "console=ttyS0,115200n8  cloud-config-url=http://10.12.0.1/config/small/pxe.yml?token=a.b",
+};
+const INSTALL: Order<'_> = Order::Install { title: "installing r1-c1-b01", files: FILES };
+const LOCAL: Order<'_> = Order::Local { title: "r1-c1-b01 is installed: booting from its disk" };
+const WAIT: Order<'_> = Order::Wait { why: "r1-c1-b01 waits: 'debian-12' is missing" };
+const MENU: Order<'_> = Order::Menu {
+    title: "52:54:00:00:01:01",
+    entries: &[
         ("simple", "A single machine"),
         ("small-cluster", "Three members of an etcd cluster"),
         ("local-boot", "Boot from the disk"),
-    ];
-    let timeout = Duration::from_secs(60);
-    let text = menu("52:54:00:00:01:01", &entries, "local-boot", timeout, SCRIPT);
-    insta::assert_snapshot!(text.unwrap());
-    let forever = menu("x", &entries, "simple", Duration::ZERO, SCRIPT).unwrap();
-    assert!(!forever.contains("--timeout"), "{forever}");
+    ],
+    default: "local-boot",
+    timeout: Duration::from_secs(60),
+};
+
+fn ipxe_text(order: Order<'_>) -> String {
+    order.text(&Reader::Ipxe(SCRIPT.to_owned())).unwrap()
+}
+
+fn pxelinux(http: bool) -> Reader {
+    let config = "pxelinux.cfg/01-52-54-00-00-01-01".to_owned();
+    Reader::Pxelinux(Pxelinux { config, http, menu: "vesamenu.c32".to_owned() })
+}
+
+/// All four orders, one after the other.
+fn all_texts(reader: &Reader) -> String {
+    let orders = [INSTALL, LOCAL, WAIT, MENU];
+    orders.map(|order| order.text(reader).unwrap()).join("---\n")
+}
+
+#[test]
+fn what_grub_reads() {
+    insta::assert_snapshot!(all_texts(&Reader::Grub(0)));
+    let last = WAIT.text(&Reader::Grub(60)).unwrap();
+    assert!(last.ends_with("reboot\n"), "nested without end: {last}");
+}
+
+#[test]
+fn what_pxelinux_reads() {
+    insta::assert_snapshot!(all_texts(&pxelinux(false)));
+    let by_http = INSTALL.text(&pxelinux(true)).unwrap();
+    assert!(by_http.contains("LINUX http://10.12.0.1/images/sha256/aa\n"), "{by_http}");
+}
+
+#[test]
+fn names_that_boot_programs_ask_for() {
+    let mac = Name::Pxelinux(Whose::Mac(MAC));
+    for (asked, meant) in [
+        ("pxelinux.cfg/01-52-54-00-00-01-01", mac),
+        ("/pxelinux.cfg/01-52-54-00-00-01-01", mac),
+        ("pxelinux.cfg/0A0C0101", Name::Pxelinux(Whose::Ip([10, 12, 1, 1].into()))),
+        ("pxelinux.cfg/0A0C010", Name::Pxelinux(Whose::Any)),
+        ("pxelinux.cfg/44454c4c-0000-1000-8000-000000000001", Name::Pxelinux(Whose::Any)),
+        ("pxelinux.cfg/default", Name::Pxelinux(Whose::Any)),
+        ("pxelinux.cfg/choice/simple", Name::PxelinuxChoice("simple")),
+        ("/grub/grub.cfg", Name::Grub(0)),
+        ("grub/again/59.cfg", Name::Grub(59)),
+        ("grub/again/999.cfg", Name::Other("grub/again/999.cfg")),
+        ("grub/choice/simple.cfg", Name::GrubChoice("simple")),
+        ("grub/x86_64-efi/command.lst", Name::Other("grub/x86_64-efi/command.lst")),
+        ("//grubx64.efi", Name::Other("grubx64.efi")),
+        ("/images/sha256/ab", Name::Image("ab")),
+    ] {
+        assert_eq!(name(asked), meant, "{asked}");
+    }
 }
 
 #[rstest]
@@ -272,20 +331,31 @@ fn script_of_the_menu() {
 #[case::comment("a #b")]
 #[case::joins_the_next_line("a \\")]
 #[case::not_ascii("a\u{a0}b")]
+#[case::ends_grubs_quotes("a';reboot;'b")]
 fn no_value_can_break_a_script(#[case] hostile: &str) {
-    assert!(install("x", hostile, "i", "", "u").is_err());
-    assert!(install("x", "k", hostile, "", "u").is_err());
-    assert!(install("x", "k", "i", hostile, "u").is_err());
-    assert!(install("x", "k", "i", "", hostile).is_err());
-    assert!(hold("x", hostile).is_err());
-    assert!(menu("x", &[(hostile, "t")], "a", Duration::ZERO, "u").is_err());
-    assert!(menu("x", &[], hostile, Duration::ZERO, "u").is_err());
-    // Text for people is cleaned instead: a blade must not be lost to a strange title.
-    for text in [local(hostile), hold(hostile, "u").unwrap()] {
-        let plain = local("").lines().count().max(hold("", "u").unwrap().lines().count());
-        assert!(text.lines().count() <= plain && text.is_ascii(), "{text}");
-        assert!(!text.replace("${platform}", "").contains("${"), "{text}");
-        let said = text.lines().nth(1).unwrap();
-        assert!(!said.contains(['|', '&', '#', '\\']), "{said}");
+    let readers = [Reader::Ipxe(SCRIPT.to_owned()), Reader::Grub(0), pxelinux(true)];
+    for reader in &readers {
+        let install = |files| Order::Install { title: "x", files }.text(reader);
+        assert!(install(Files { kernel: hostile, ..FILES }).is_err());
+        assert!(install(Files { initrd: hostile, ..FILES }).is_err());
+        assert!(install(Files { cmdline: hostile, ..FILES }).is_err());
+        let menu = |entries: &[(&str, &str)], default| {
+            Order::Menu { title: "x", entries, default, timeout: Duration::ZERO }.text(reader)
+        };
+        assert!(menu(&[(hostile, "t")], "a").is_err());
+        assert!(menu(&[], hostile).is_err());
+        // Text for people is cleaned instead: a blade must not be lost to a strange title.
+        for (strange, plain) in [
+            (Order::Local { title: hostile }, Order::Local { title: "" }),
+            (Order::Wait { why: hostile }, Order::Wait { why: "" }),
+        ] {
+            let (text, plain) = (strange.text(reader).unwrap(), plain.text(reader).unwrap());
+            assert_eq!(text.lines().count(), plain.lines().count(), "{text}");
+            let said = text.lines().find(|line| line.contains("Firstlight:")).unwrap();
+            let quotes = said.matches('\'').count();
+            assert!(text.is_ascii() && (quotes == 0 || quotes == 2), "{text}");
+            assert!(!said.contains(['|', '&', '#', '\\', '$', '"']), "{said}");
+        }
     }
+    assert!(WAIT.text(&Reader::Ipxe(hostile.to_owned())).is_err());
 }

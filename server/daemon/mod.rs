@@ -79,7 +79,7 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
     let db = Db::open(&config.database, &config.data_dir).await?;
     let (journal, writer) = Journal::start(db, config.clone()).await?;
     let loaders = Loaders::open(&config.data_dir);
-    let app = Arc::new(app(&config, journal.clone(), loaders.clone(), shutdown)?);
+    let app = Arc::new(app(&config, journal.clone(), loaders, shutdown)?);
     let dhcp = match config.dhcp.mode {
         DhcpMode::Server => Some(sightings::bind_dhcp(&config, &journal).await?),
         DhcpMode::Off => None,
@@ -87,7 +87,7 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
             anyhow::bail!("dhcp.mode: \"proxy\" is not supported yet; use \"server\" or \"off\"")
         }
     };
-    let tftp = sightings::bind_tftp(&config, &journal, loaders).await?;
+    let tftp = sightings::bind_tftp(&config, &app).await?;
     tracing::info!(site = config.site, boot = %boot.local_addr()?, ui = %ui.local_addr()?, "firstlight serves");
     Ok(Daemon { app, writer, dhcp, tftp, boot, ui, _lock: lock })
 }

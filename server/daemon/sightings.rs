@@ -11,9 +11,10 @@ use serde_json::json;
 
 use crate::{
     blade::{Kind, Phase},
+    boot::{self, Name},
     config::Config,
-    db, dhcp,
-    images::Loaders,
+    db, dhcp, http,
+    images::Kind as ArtifactKind,
     inventory::Snapshot,
     journal::{Journal, LeaseChange, Sighting},
     tftp,
@@ -87,11 +88,7 @@ fn dhcp_text(seen: &dhcp::Seen) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-pub async fn bind_tftp(
-    config: &Config,
-    journal: &Journal,
-    loaders: Loaders,
-) -> anyhow::Result<tftp::Server> {
+pub async fn bind_tftp(config: &Config, app: &http::Shared) -> anyhow::Result<tftp::Server> {
     let listen: Vec<tftp::Listen> = config
         .boot
         .interfaces
@@ -101,13 +98,12 @@ pub async fn bind_tftp(
             device: Some(name.clone()),
         })
         .collect();
-    let open: tftp::Open = Arc::new(move |request: &tftp::Request| {
-        let found = loaders.find(&request.name);
-        found.map(|program| program.bytes).ok_or(tftp::OpenError::NotFound)
-    });
-    let (journal, known) = (journal.clone(), journal.snapshot());
+    let journal = app.journal.clone();
+    let open = open(app.clone(), config.boot.http.port());
+    let (known, images) = (journal.snapshot(), app.images.clone());
     let on_event: tftp::OnEvent = Arc::new(move |event| {
-        if let Some(sighting) = tftp_sighting(&known, &event) {
+        let kind = |sha256: &str| images.kind_of(sha256);
+        if let Some(sighting) = tftp_sighting(&known, &event, &kind) {
             journal.saw(sighting);
         }
     });
@@ -118,7 +114,49 @@ pub async fn bind_tftp(
     tftp::bind(&listen, open, on_event, options).await.context("TFTP")
 }
 
-fn tftp_sighting(known: &ArcSwap<Snapshot>, event: &tftp::Event) -> Option<Sighting> {
+/// Finds what a name means: a configuration made for who asks, a file of a boot image, or a boot
+/// program.
+fn open(app: http::Shared, http_port: u16) -> tftp::Open {
+    let runtime = tokio::runtime::Handle::current();
+    Arc::new(move |request: &tftp::Request| match boot::name(&request.name) {
+        Name::Image(sha256) => app.images.open_blob(sha256).map_err(|error| {
+            // Of an image that is listed: not the client's fault, and a person must know.
+            if app.images.kind_of(sha256).is_some() {
+                tracing::error!("boot image damaged: {error}; import it again");
+            }
+            tftp::OpenError::NotFound
+        }),
+        Name::Other(name) => {
+            let found = app.loaders.find(name);
+            found.map(|program| program.bytes).ok_or(tftp::OpenError::NotFound)
+        }
+        _ => {
+            let base = app.boot_url.clone().unwrap_or_else(|| match http_port {
+                80 => format!("http://{}", request.local),
+                port => format!("http://{}", SocketAddr::new(request.local, port)),
+            });
+            let made = http::boot_document(&app, request.client, &request.name, &base, false);
+            let text = runtime.block_on(made).ok_or(tftp::OpenError::NotFound)?;
+            Ok(text.into())
+        }
+    })
+}
+
+/// Which step of the road a file of this name is.
+fn phase_of(name: &str, kind: &dyn Fn(&str) -> Option<ArtifactKind>) -> Option<Phase> {
+    match boot::name(name) {
+        Name::Image(sha256) => (kind(sha256)? == ArtifactKind::Kernel).then_some(Phase::Kernel),
+        Name::Other(_) => Some(Phase::Bootfile),
+        // The configuration itself has told the journal.
+        _ => None,
+    }
+}
+
+fn tftp_sighting(
+    known: &ArcSwap<Snapshot>,
+    event: &tftp::Event,
+    kind: &dyn Fn(&str) -> Option<ArtifactKind>,
+) -> Option<Sighting> {
     let name = &event.name;
     let text = match &event.what {
         tftp::What::Started { size, blksize, windowsize } => {
@@ -144,7 +182,7 @@ fn tftp_sighting(known: &ArcSwap<Snapshot>, event: &tftp::Event) -> Option<Sight
         kind: Kind::Tftp,
         blade: blade.map(|blade| blade.name.clone()),
         mac: None,
-        phase: served.then_some(Phase::Bootfile),
+        phase: served.then(|| phase_of(name, kind)).flatten(),
         text,
         detail: json!({ "client": event.client.to_string() }),
     })

@@ -16,17 +16,16 @@ use super::{
     install::{self, Plan},
     internal,
     listen::in_time,
+    orders::{self, Asked},
     refusal::{Refusal, admit, ipv4, token_of},
     reports,
     throttle::{self, Throttle},
 };
 use crate::{
     blade::{Kind, Mac, Phase},
-    boot,
-    config::DhcpMode,
-    db,
+    boot::{self, Reader},
     images::Kind as ArtifactKind,
-    inventory::{Blade, Intent, Snapshot},
+    inventory::Blade,
     journal::Sighting,
     topology::Os,
 };
@@ -38,6 +37,7 @@ const LARGEST_REPORT: usize = 32 * 1024;
 pub fn router(app: Shared) -> Router {
     Router::new()
         .route("/boot/{script}", get(script))
+        .route("/grub/{*path}", get(grub))
         .route("/config/{menu}/{document}", get(config))
         .route("/api/v1/attempts/{id}/events", post(reports::events))
         .route("/api/v1/attempts/{id}/cloud-init", post(reports::cloud_init))
@@ -78,146 +78,48 @@ async fn script(
         return Refusal::Unknown.into_response();
     };
     let base = base_url(&app, &headers);
-    let mut snapshot = app.snapshot.load_full();
+    let snapshot = app.snapshot.load_full();
     // Nobody asks, or chooses, for a blade but the blade itself.
     if snapshot.by_mac(mac).is_some_and(|blade| blade.ip != ipv4(peer)) {
         return Refusal::Unknown.into_response();
     }
+    let reader = Reader::Ipxe(boot::script_url(&base, mac));
+    let asked = Asked { mac, base: &base, reader };
     // HEAD tells of the answer and changes nothing (RFC 9110 §9.2.1).
     if method == Method::HEAD {
-        return text(decide(&app, &snapshot, mac, &base).0);
+        return text(orders::decide(&app, &snapshot, &asked).0);
     }
-    if let Some(choice) = query
+    let choice = query
         .as_deref()
-        .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("choice=")))
-    {
-        return text(chosen(&app, peer, mac, choice, &base).await);
+        .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("choice=")));
+    match choice {
+        Some(choice) => text(orders::chosen(&app, peer, &asked, choice).await),
+        None => match orders::ask(&app, &asked).await {
+            Ok(script) => text(script),
+            Err(error) => internal(&error).into_response(),
+        },
     }
-    // Asked for again after the live system reported: the blade was restarted.
-    let running = snapshot.by_mac(mac).and_then(|blade| match &blade.intent {
-        Intent::Install(attempt) if attempt.standing.phase >= Phase::Live => Some(attempt.id),
-        _ => None,
-    });
-    if let Some(attempt) = running {
-        if let Err(error) = app.journal.restarted(attempt).await {
-            return internal(&error).into_response();
-        }
-        snapshot = app.snapshot.load_full();
-    }
-    text(answer(&app, &snapshot, mac, &base))
 }
 
 fn text(body: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
 }
 
-/// The script for a blade as it stands now, with a line for the journal.
-fn answer(app: &App, snapshot: &Snapshot, mac: Mac, base: &str) -> String {
-    let blade = snapshot.by_mac(mac);
-    let (script, told) = decide(app, snapshot, mac, base);
-    // An installing blade's question is a sign of life each time.
-    let installs = blade.is_some_and(|blade| matches!(blade.intent, Intent::Install(_)));
-    if !app.told.is_news(mac, &told, std::time::Instant::now()) && !installs {
-        return script;
+/// Configurations of GRUB that came by HTTP (UEFI HTTP boot with Secure Boot on).
+async fn grub(
+    State(app): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(path): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let (name, base) = (format!("grub/{path}"), base_url(&app, &headers));
+    // HEAD tells of the answer and changes nothing (RFC 9110 §9.2.1).
+    let only_look = method == Method::HEAD;
+    match orders::document(&app, peer, &name, &base, only_look).await {
+        Some(body) => text(body),
+        None => Refusal::Unknown.into_response(),
     }
-    app.journal.saw(Sighting {
-        kind: Kind::Http,
-        blade: blade.map(|blade| blade.name.clone()),
-        mac: Some(mac),
-        phase: Some(Phase::Script),
-        text: format!("boot script: {told}"),
-        detail: serde_json::Value::Null,
-    });
-    script
-}
-
-/// The script, and what it is in a line for people.
-fn decide(app: &App, snapshot: &Snapshot, mac: Mac, base: &str) -> (String, String) {
-    let again = &boot::script_url(base, mac);
-    let hold = |why: &str| {
-        let script = boot::hold(why, again)
-            .unwrap_or_else(|_| boot::local("the server has no script for this blade"));
-        (script, format!("wait: {why}"))
-    };
-    match snapshot.by_mac(mac).map(|blade| (blade, &blade.intent)) {
-        Some((_, Intent::Local)) => {
-            (boot::local("installed; booting from disk"), "boot from disk".to_owned())
-        }
-        Some((_, Intent::Wait(why))) => hold(why),
-        Some((blade, Intent::Install(attempt))) => {
-            let plan = install::plan(app, snapshot, blade, attempt.id, attempt.number, base);
-            match plan.and_then(|plan| plan.script(blade)) {
-                Ok(script) => (script, format!("install, attempt {}", attempt.number)),
-                Err(why) => hold(&why),
-            }
-        }
-        None | Some((_, Intent::Menu)) => (menu(app, again), "console menu".to_owned()),
-    }
-}
-
-fn menu(app: &App, again: &str) -> String {
-    let config = &app.journal.config().menu;
-    let mut entries: Vec<(&str, &str)> = app
-        .catalogue
-        .entries()
-        .iter()
-        .map(|entry| (entry.id.as_str(), entry.title_en.as_str()))
-        .collect();
-    entries.push(("local-boot", "Boot from the disk"));
-    boot::menu(
-        &app.journal.config().site,
-        &entries,
-        &config.default,
-        std::time::Duration::from_secs(config.timeout.0.into()),
-        again,
-    )
-    .unwrap_or_else(|error| {
-        tracing::error!("the console menu cannot be made: {error}");
-        boot::local("no menu")
-    })
-}
-
-/// Records a choice made at the console, and goes on where that is enough to install.
-async fn chosen(app: &Shared, peer: SocketAddr, mac: Mac, choice: &str, base: &str) -> String {
-    let snapshot = app.snapshot.load_full();
-    let again = boot::script_url(base, mac);
-    let entry = app.catalogue.entries().iter().find(|entry| entry.id == choice);
-    let blade = snapshot.by_mac(mac).filter(|blade| blade.ip == ipv4(peer));
-    let name = blade.map(|blade| blade.name.clone());
-    if blade.is_none() && !leased(app, peer, mac).await {
-        return boot::hold("this blade has no address from here", &again).unwrap_or_default();
-    }
-    if entry.is_none() && choice != "local-boot" {
-        return boot::hold("there is no such menu entry", &again).unwrap_or_default();
-    }
-    if let Err(error) = app.journal.choose(mac, name.clone(), choice.to_owned()).await {
-        tracing::error!("{error}");
-        return boot::hold("the server cannot record the choice now", &again).unwrap_or_default();
-    }
-    match (choice, entry, blade) {
-        ("local-boot", ..) => boot::local("booting from disk"),
-        (_, Some(entry), Some(blade)) if entry.available => {
-            match super::console::adopt(app, blade, entry).await {
-                Ok(()) => answer(app, &app.snapshot.load_full(), mac, base),
-                Err(why) => boot::hold(&why, &again).unwrap_or_default(),
-            }
-        }
-        _ => boot::hold("choice recorded; waiting for an operator", &again).unwrap_or_default(),
-    }
-}
-
-/// True if an unknown blade holds the lease of the address it asks from, so that made-up MACs
-/// leave no choices behind. Where another server gives the addresses, nobody can tell.
-async fn leased(app: &App, peer: SocketAddr, mac: Mac) -> bool {
-    if app.journal.config().dhcp.mode != DhcpMode::Server {
-        return true;
-    }
-    let read = async {
-        let mut tx = app.journal.db().read().await?;
-        db::leases(&mut tx).await
-    };
-    let leases = read.await.unwrap_or_default();
-    leases.iter().any(|lease| lease.mac == mac && Some(lease.ip) == ipv4(peer))
 }
 
 async fn image(

@@ -3,7 +3,7 @@
 use super::App;
 use crate::{
     blade::{Arch, AttemptId},
-    boot,
+    boot::{Files, Order, Reader},
     images::{Artifact, ImageSet, Kind},
     inventory::{Blade, Snapshot},
     topology::{self, Boot, Document, Os, Target, Wipe},
@@ -11,7 +11,13 @@ use crate::{
 
 /// The console that the lab, a serial-over-LAN session and a screen see alike.
 // loglevel: below it the kernel prints its command line, and the boot token in it, on the console.
-const CONSOLES: &str = "console=tty0 console=ttyS0,115200n8 loglevel=4";
+fn consoles(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "console=tty0 console=ttyS0,115200n8 loglevel=4",
+        // The PL011 of the SBSA: every arm64 server has one.
+        Arch::Arm64 => "console=tty0 console=ttyAMA0,115200n8 loglevel=4",
+    }
+}
 
 /// Everything needed to install one blade, put together for each request from memory.
 pub struct Plan {
@@ -72,20 +78,23 @@ impl Plan {
         format!("{}/images/sha256/{}", self.boot.url, artifact.sha256)
     }
 
-    /// The iPXE script that boots the live system.
-    pub fn script(&self, blade: &Blade) -> Result<String, String> {
-        let (kernel, initrd) = (self.artifact(Kind::Kernel)?, self.artifact(Kind::Initrd)?);
+    /// The order to boot the live system, as this program reads it.
+    pub fn order(&self, blade: &Blade, reader: &Reader) -> Result<String, String> {
+        let path = |artifact: &Artifact| format!("/images/sha256/{}", artifact.sha256);
+        let kernel = path(self.artifact(Kind::Kernel)?);
+        let initrd = path(self.artifact(Kind::Initrd)?);
         let Boot { url, attempt, token, menu, .. } = &self.boot;
         let config = format!("{url}/config/{menu}/pxe.yml?token={token}");
         let mac = blade.macs.first().ok_or_else(|| format!("blade {} has no MAC", blade.name))?;
         let cmdline = format!(
-            "{CONSOLES} cloud-config-url={config} firstlight.attempt={attempt} BOOTIF=01-{}",
+            "{} cloud-config-url={config} firstlight.attempt={attempt} BOOTIF=01-{}",
+            consoles(self.arch),
             mac.hyphenated()
         );
-        let again = boot::script_url(url, *mac);
+        let files = Files { base: url, kernel: &kernel, initrd: &initrd, cmdline: &cmdline };
         let title = format!("installing {} as {menu}", blade.name);
-        boot::install(&title, &self.blob(kernel), &self.blob(initrd), &cmdline, &again)
-            .map_err(|error| error.to_string())
+        let order = Order::Install { title: &title, files };
+        order.text(reader).map_err(|error| error.to_string())
     }
 
     /// First stage: the live image's cloud-config.

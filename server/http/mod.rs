@@ -23,6 +23,7 @@ mod install;
 mod listen;
 mod live;
 mod operate;
+mod orders;
 mod pages;
 mod people;
 mod refusal;
@@ -33,6 +34,7 @@ pub mod view;
 
 pub use boot::router as boot_router;
 pub use listen::serve;
+pub use orders::document as boot_document;
 pub use people::router as people_router;
 pub use throttle::Repeats;
 pub use token::BootKey;

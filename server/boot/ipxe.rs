@@ -7,37 +7,23 @@
 
 use std::time::Duration;
 
-/// A value that cannot stand in an iPXE script.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {value:?} cannot stand in an iPXE script: {why}")]
-pub struct ScriptError {
-    pub what: &'static str,
-    pub value: String,
-    pub why: &'static str,
-}
-
-/// How long a blade that waits sleeps before it asks again.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+use super::order::{ASK_AGAIN, Files, ScriptError, identifier, people, word, words};
 
 /// Loads kernel and initrd and boots them; on failure says so and asks for its script again at
 /// `again`. `cmdline` is added to the kernel's command line as it stands.
-pub fn install(
-    title: &str,
-    kernel: &str,
-    initrd: &str,
-    cmdline: &str,
-    again: &str,
-) -> Result<String, ScriptError> {
+pub fn install(title: &str, files: &Files<'_>, again: &str) -> Result<String, ScriptError> {
     let (title, seconds) = (people(title), ASK_AGAIN.as_secs());
-    let (kernel, initrd) = (word("kernel URL", kernel)?, word("initrd URL", initrd)?);
-    let (cmdline, again) = (words("kernel command line", cmdline)?, word("script URL", again)?);
+    let base = word("base URL", files.base)?;
+    let (kernel, initrd) = (word("kernel", files.kernel)?, word("initrd", files.initrd)?);
+    let cmdline = words("kernel command line", files.cmdline)?;
+    let again = word("script URL", again)?;
     // A UEFI kernel finds its initrd by the name on its command line; BIOS ignores it.
     Ok(format!(
         "#!ipxe\n\
          echo Firstlight: {title}\n\
          imgfree\n\
-         kernel --name vmlinuz {kernel} initrd=initrd.img {cmdline} || goto failed\n\
-         initrd --name initrd.img {initrd} || goto failed\n\
+         kernel --name vmlinuz {base}{kernel} initrd=initrd.img {cmdline} || goto failed\n\
+         initrd --name initrd.img {base}{initrd} || goto failed\n\
          boot || goto failed\n\
          :failed\n\
          echo Firstlight: could not boot, trying again in {seconds} s\n\
@@ -57,7 +43,10 @@ pub fn local(title: &str) -> String {
          iseq ${{platform}} efi && goto efi ||\n\
          sanboot --no-describe --drive 0x80 || exit 1\n\
          :efi\n\
-         sanboot --no-describe --drive 0 --filename \\EFI\\BOOT\\BOOTX64.EFI || exit 1\n",
+         iseq ${{buildarch}} arm64 && goto arm64 ||\n\
+         sanboot --no-describe --drive 0 --filename \\EFI\\BOOT\\BOOTX64.EFI || exit 1\n\
+         :arm64\n\
+         sanboot --no-describe --drive 0 --filename \\EFI\\BOOT\\BOOTAA64.EFI || exit 1\n",
         people(title)
     )
 }
@@ -106,58 +95,4 @@ pub fn menu(
          goto start\n"
     );
     Ok(text)
-}
-
-fn refuse(what: &'static str, value: &str, why: &'static str) -> ScriptError {
-    ScriptError { what, value: value.chars().take(200).collect(), why }
-}
-
-/// One word as it stands.
-fn word<'a>(what: &'static str, value: &'a str) -> Result<&'a str, ScriptError> {
-    let bad = |why| Err(refuse(what, value, why));
-    match value {
-        "" => bad("it is empty"),
-        _ if !value.bytes().all(|b| b.is_ascii_graphic()) => {
-            bad("it holds a blank, a line break or a character that is not ASCII")
-        }
-        _ if value.contains("${") => bad("iPXE would expand ${"),
-        _ if value.starts_with('#') => bad("a word beginning with # starts a comment"),
-        _ if value.ends_with('\\') => bad("a backslash at its end would join the next line"),
-        "||" | "&&" => bad("it divides commands"),
-        _ => Ok(value),
-    }
-}
-
-/// Words as they stand, one blank between them; may be empty.
-fn words(what: &'static str, value: &str) -> Result<String, ScriptError> {
-    if value.contains(|c: char| c.is_control()) {
-        return Err(refuse(what, value, "it holds a control character"));
-    }
-    let checked: Result<Vec<&str>, _> =
-        value.split(' ').filter(|part| !part.is_empty()).map(|part| word(what, part)).collect();
-    Ok(checked?.join(" "))
-}
-
-fn identifier<'a>(what: &'static str, value: &'a str) -> Result<&'a str, ScriptError> {
-    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if value.is_empty() || value.starts_with('-') || !value.bytes().all(legal) {
-        return Err(refuse(what, value, "an id is a-z, 0-9 and hyphens, no hyphen first"));
-    }
-    Ok(value)
-}
-
-/// Text for people: harmless, one line, at most 200 characters.
-fn people(text: &str) -> String {
-    let clean: String = text
-        .chars()
-        .take(200)
-        .map(|c| match c {
-            '$' | '|' | '&' | '#' | '\\' | '`' => '.',
-            c if c == ' ' || c.is_ascii_graphic() => c,
-            c if c.is_whitespace() || c.is_control() => ' ',
-            _ => '?',
-        })
-        .collect();
-    // A first word such as --delay would be read as an option of echo, item or menu.
-    clean.trim_start_matches(['-', ' ']).trim_end().to_owned()
 }
