@@ -8,6 +8,7 @@ mod order;
 mod pxelinux;
 mod rules;
 mod table;
+mod url;
 
 use std::fmt::Write as _;
 
@@ -16,6 +17,7 @@ pub use order::{Files, Order, Reader, ScriptError};
 pub use pxelinux::Reader as Pxelinux;
 pub use rules::{check, override_for};
 pub use table::{HTTP, Loader, PXE, Platform, Program, ROMS, Row, loader};
+pub use url::{base_url, url_for};
 
 use crate::{
     blade::Mac,

@@ -1,14 +1,18 @@
 //! The daemon's configuration (CONTRACT.md): TOML, unknown keys are errors, every error names
 //! line and key. Pure: the caller reads the file.
 
+mod subnet;
+
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
-use ipnet::Ipv4Net;
 use serde::Deserialize;
+
+pub use subnet::{Subnet, Subnet6};
+use subnet::{Written, split};
 
 use crate::blade::Phase;
 
@@ -25,7 +29,13 @@ pub struct Config {
     #[serde(default)]
     pub dhcp: Dhcp,
     #[serde(default, rename = "subnet")]
+    written: Vec<Written>,
+    /// `[[subnet]]` tables with an IPv4 `cidr`.
+    #[serde(skip)]
     pub subnets: Vec<Subnet>,
+    /// `[[subnet]]` tables with an IPv6 `cidr`.
+    #[serde(skip)]
+    pub subnets6: Vec<Subnet6>,
     #[serde(default)]
     pub ui: Ui,
     #[serde(default)]
@@ -83,20 +93,6 @@ impl Default for Dhcp {
     fn default() -> Self {
         Dhcp { mode: DhcpMode::Server, lease: Span(3600), unknown: Unknown::Discover }
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Subnet {
-    pub cidr: Ipv4Net,
-    pub gateway: Option<Ipv4Addr>,
-    #[serde(default)]
-    pub dns: Vec<Ipv4Addr>,
-    #[serde(default)]
-    pub ntp: Vec<Ipv4Addr>,
-    pub domain: Option<String>,
-    #[serde(default)]
-    pub pool: Vec<IpRange>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -221,6 +217,12 @@ fn parse_span(text: &str) -> Result<Span, String> {
 }
 
 fn parse_ip_range(text: &str) -> Result<IpRange, String> {
+    if text.contains(':') {
+        return Err(format!(
+            "{text:?}: an IPv6 subnet has no pool; DHCPv6 gives blades of the inventory their \
+             own addresses"
+        ));
+    }
     let bad = || format!("{text:?} is not an address range; write \"10.12.9.1-10.12.9.250\"");
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let first: Ipv4Addr = first.trim().parse().map_err(|_| bad())?;
@@ -263,8 +265,11 @@ impl Config {
     /// Reads and checks a configuration. The error has line, column and key where TOML knows
     /// them, one problem per line otherwise; the caller puts the file's name before it.
     pub fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
-        let problems = config.problems();
+        let mut config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut problems = Vec::new();
+        (config.subnets, config.subnets6) =
+            split(std::mem::take(&mut config.written), &mut problems);
+        problems.extend(config.problems());
         if problems.is_empty() { Ok(config) } else { Err(problems.join("\n")) }
     }
 
@@ -327,8 +332,14 @@ impl Config {
                 self.ui.listen
             ));
         }
-        for (index, subnet) in self.subnets.iter().enumerate() {
-            subnet_problems(subnet, &self.subnets[..index], &mut problems);
+        if !self.subnets6.is_empty()
+            && matches!(self.boot.http.ip(), IpAddr::V4(ip) if !ip.is_unspecified())
+        {
+            problems.push(format!(
+                "boot.http: blades of an IPv6 subnet cannot reach {}; write \"[::]:{}\"",
+                self.boot.http,
+                self.boot.http.port()
+            ));
         }
         problems
     }
@@ -336,40 +347,6 @@ impl Config {
 
 fn is_postgres(address: &str) -> bool {
     address.starts_with("postgres://") || address.starts_with("postgresql://")
-}
-
-fn subnet_problems(subnet: &Subnet, before: &[Subnet], problems: &mut Vec<String>) {
-    let cidr = subnet.cidr;
-    if cidr.trunc() != cidr {
-        problems.push(format!("subnet {cidr}: has host bits; write {}", cidr.trunc()));
-    }
-    if let Some(other) = before.iter().find(|o| o.cidr.contains(&cidr) || cidr.contains(&o.cidr)) {
-        problems.push(format!("subnet {cidr}: overlaps subnet {}", other.cidr));
-    }
-    if let Some(gateway) = subnet.gateway.filter(|gateway| !cidr.contains(gateway)) {
-        problems.push(format!("subnet {cidr}: gateway {gateway} is outside of it"));
-    }
-    for (index, range) in subnet.pool.iter().enumerate() {
-        let inside = cidr.contains(&range.first) && cidr.contains(&range.last);
-        if !inside || range.contains(cidr.network()) || range.contains(cidr.broadcast()) {
-            problems.push(format!(
-                "subnet {cidr}: pool {}-{} is not inside its host addresses",
-                range.first, range.last
-            ));
-        }
-        if subnet.gateway.is_some_and(|gateway| range.contains(gateway)) {
-            problems.push(format!(
-                "subnet {cidr}: pool {}-{} holds the gateway",
-                range.first, range.last
-            ));
-        }
-        if subnet.pool[..index].iter().any(|o| o.contains(range.first) || range.contains(o.first)) {
-            problems.push(format!(
-                "subnet {cidr}: pool {}-{} overlaps another",
-                range.first, range.last
-            ));
-        }
-    }
 }
 
 #[cfg(test)]

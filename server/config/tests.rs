@@ -57,3 +57,40 @@ fn what_cannot_work_is_refused_with_its_key() {
         assert!(error.contains(key), "{to}: {error}");
     }
 }
+
+const IPV6: &str = r#"
+[[subnet]]
+cidr = "fd00:12::/64"
+dns = ["fd00:12::53"]
+ntp = ["fd00:12::1"]
+domain = "dc1.example"
+"#;
+
+#[test]
+fn a_subnet_is_of_the_ip_version_of_its_cidr() {
+    let config = Config::parse(&format!("{CONTRACT}{IPV6}")).unwrap();
+    assert_eq!((config.subnets.len(), config.subnets6.len()), (1, 1));
+    assert_eq!(config.subnets6[0].dns[0].to_string(), "fd00:12::53");
+}
+
+#[test]
+fn an_ipv6_subnet_that_cannot_work_is_refused_with_what_to_write() {
+    let more = format!("{IPV6}[[subnet]]\ncidr = \"fd00:12:0:1::/64\"\n");
+    for (from, to, told) in [
+        ("fd00:12::/64", "fd00:12::1/64", "has host bits; write fd00:12::/64"),
+        ("fd00:12::/64", "fe80::/64", "is no network with addresses to give"),
+        ("fd00:12::/64", "ff02::/64", "is no network with addresses to give"),
+        ("fd00:12:0:1::/64", "fd00:12::/48", "overlaps subnet fd00:12::/64"),
+        ("\"fd00:12::53\"", "\"10.12.0.53\"", "10.12.0.53 is of the other IP version"),
+        ("domain", "gateway = \"fd00:12::1\"\ndomain", "announces itself"),
+        ("domain", "pool = [\"fd00:12::10-fd00:12::20\"]\ndomain", "has no pool"),
+        ("domain", "pool = [\"10.12.1.1\"]\ndomain", "has no pool"),
+        ("domain", "lease = 1\ndomain", "unknown field `lease`"),
+    ] {
+        let error = Config::parse(&format!("{CONTRACT}{more}").replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(told), "{to}: {error}");
+    }
+    let narrow = CONTRACT.replace("0.0.0.0:80", "10.12.0.1:80");
+    let error = Config::parse(&format!("{narrow}{IPV6}")).unwrap_err();
+    assert!(error.contains("write \"[::]:80\""), "{error}");
+}

@@ -25,6 +25,7 @@ use crate::{
     topology::{self, Catalogue},
 };
 
+mod listeners;
 mod rounds;
 mod sightings;
 mod surroundings;
@@ -61,7 +62,7 @@ struct Daemon {
     writer: tokio::task::JoinHandle<()>,
     dhcp: Option<dhcp::Server>,
     tftp: tftp::Server,
-    boot: TcpListener,
+    boot: Vec<TcpListener>,
     ui: TcpListener,
     /// Held as long as the daemon runs: one daemon for one `data_dir`.
     _lock: fs::File,
@@ -72,9 +73,7 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
     fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("data_dir {} cannot be made", config.data_dir.display()))?;
     let lock = lock(&config.data_dir)?;
-    let boot = TcpListener::bind(config.boot.http)
-        .await
-        .with_context(|| format!("boot.http {} cannot be listened on", config.boot.http))?;
+    let boot = listeners::boot(&config)?;
     let ui = ui_listener(config.ui.listen)?;
     let db = Db::open(&config.database, &config.data_dir).await?;
     let (journal, writer) = Journal::start(db, config.clone()).await?;
@@ -88,7 +87,7 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
         }
     };
     let tftp = sightings::bind_tftp(&config, &app).await?;
-    tracing::info!(site = config.site, boot = %boot.local_addr()?, ui = %ui.local_addr()?, "firstlight serves");
+    tracing::info!(site = config.site, boot = %config.boot.http, ui = %ui.local_addr()?, "firstlight serves");
     Ok(Daemon { app, writer, dhcp, tftp, boot, ui, _lock: lock })
 }
 
@@ -206,7 +205,9 @@ impl Daemon {
             tasks.spawn(dhcp.run(shutdown.clone()));
         }
         tasks.spawn(tftp.run(shutdown.clone()));
-        tasks.spawn(http::serve(boot, http::boot_router(app.clone()), shutdown.clone()));
+        for boot in boot {
+            tasks.spawn(http::serve(boot, http::boot_router(app.clone()), shutdown.clone()));
+        }
         tasks.spawn(http::serve(ui, http::people_router(app.clone()), shutdown.clone()));
         tasks.spawn(bmc::run(app.journal.clone(), app.snapshot.clone(), shutdown.clone()));
         tasks.spawn(rounds::run(app.clone(), shutdown.clone()));

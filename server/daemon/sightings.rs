@@ -1,7 +1,7 @@
 //! Joins the packet services to the journal: what they saw becomes sightings of blades.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -89,15 +89,17 @@ fn dhcp_text(seen: &dhcp::Seen) -> String {
 }
 
 pub async fn bind_tftp(config: &Config, app: &http::Shared) -> anyhow::Result<tftp::Server> {
-    let listen: Vec<tftp::Listen> = config
-        .boot
-        .interfaces
-        .iter()
-        .map(|name| tftp::Listen {
-            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 69)),
-            device: Some(name.clone()),
+    let v6 = !config.subnets6.is_empty();
+    let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+    let any = &any[..if v6 { 2 } else { 1 }];
+    let on = |name: &String| {
+        let device = Some(name.clone());
+        any.iter().map(move |ip| tftp::Listen {
+            address: SocketAddr::new(*ip, 69),
+            device: device.clone(),
         })
-        .collect();
+    };
+    let listen: Vec<tftp::Listen> = config.boot.interfaces.iter().flat_map(on).collect();
     let journal = app.journal.clone();
     let open = open(app.clone(), config.boot.http.port());
     let (known, images) = (journal.snapshot(), app.images.clone());
@@ -131,10 +133,7 @@ fn open(app: http::Shared, http_port: u16) -> tftp::Open {
             found.map(|program| program.bytes).ok_or(tftp::OpenError::NotFound)
         }
         _ => {
-            let base = app.boot_url.clone().unwrap_or_else(|| match http_port {
-                80 => format!("http://{}", request.local),
-                port => format!("http://{}", SocketAddr::new(request.local, port)),
-            });
+            let base = boot::base_url(app.boot_url.as_deref(), request.local, http_port);
             let made = http::boot_document(&app, request.client, &request.name, &base, false);
             let text = runtime.block_on(made).ok_or(tftp::OpenError::NotFound)?;
             Ok(text.into())
@@ -173,10 +172,7 @@ fn tftp_sighting(
         tftp::What::Progress { .. } | tftp::What::Probed => return None,
     };
     let snapshot = known.load();
-    let blade = match event.client.ip() {
-        IpAddr::V4(ip) => snapshot.by_ip(ip),
-        IpAddr::V6(ip) => ip.to_ipv4_mapped().and_then(|ip| snapshot.by_ip(ip)),
-    };
+    let blade = snapshot.by_address(event.client.ip());
     let served = matches!(event.what, tftp::What::Started { .. } | tftp::What::Finished { .. });
     Some(Sighting {
         kind: Kind::Tftp,

@@ -42,6 +42,7 @@ const TABLES: &[(&str, &[Column])] = &[
             Int("slots"),
             Text("bmc_first"),
             Text("ip_first"),
+            Text("ip6_first"),
         ],
     ),
     (
@@ -57,6 +58,8 @@ const TABLES: &[(&str, &[Column])] = &[
             Text("bmc"),
             Text("disk"),
             Text("boot"),
+            Text("ip6"),
+            Text("duid"),
         ],
     ),
     ("boot_rules", &[Text("name"), Int("position"), Text("rule")]),

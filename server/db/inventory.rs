@@ -21,10 +21,10 @@ sql! {
     CLEAR_CHASSIS = "DELETE FROM chassis";
     CLEAR_RACKS = "DELETE FROM racks";
     INSERT_RACK = "INSERT INTO racks (name, position) VALUES ($1, $2)";
-    INSERT_CHASSIS = "INSERT INTO chassis (rack, name, position, slots, bmc_first, ip_first) \
-        VALUES ($1, $2, $3, $4, $5, $6)";
-    INSERT_BLADE = "INSERT INTO blades (name, position, rack, chassis, slot, arch, ip, bmc, disk, boot) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    INSERT_CHASSIS = "INSERT INTO chassis (rack, name, position, slots, bmc_first, ip_first, ip6_first) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    INSERT_BLADE = "INSERT INTO blades (name, position, rack, chassis, slot, arch, ip, bmc, disk, boot, ip6, duid) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     INSERT_BOOT_RULE = "INSERT INTO boot_rules (name, position, rule) VALUES ($1, $2, $3)";
     INSERT_RESERVATION = "INSERT INTO reservations (mac, blade, position, ip) VALUES ($1, $2, $3, $4)";
     INSERT_CLUSTER = "INSERT INTO clusters (name, position, topology, image, parameters) \
@@ -32,8 +32,8 @@ sql! {
     INSERT_CLUSTER_BLADE = "INSERT INTO cluster_blades (blade, cluster, role, position) \
         VALUES ($1, $2, $3, $4)";
     ALL_RACKS = "SELECT name FROM racks ORDER BY position";
-    ALL_CHASSIS = "SELECT rack, name, slots, bmc_first, ip_first FROM chassis ORDER BY rack, position";
-    ALL_BLADES = "SELECT name, rack, chassis, slot, arch, ip, bmc, disk, boot FROM blades ORDER BY position";
+    ALL_CHASSIS = "SELECT rack, name, slots, bmc_first, ip_first, ip6_first FROM chassis ORDER BY rack, position";
+    ALL_BLADES = "SELECT name, rack, chassis, slot, arch, ip, bmc, disk, boot, ip6, duid FROM blades ORDER BY position";
     ALL_BOOT_RULES = "SELECT name, rule FROM boot_rules ORDER BY position";
     ALL_RESERVATIONS = "SELECT mac, blade FROM reservations ORDER BY blade, position";
     ALL_CLUSTERS = "SELECT name, topology, image, parameters FROM clusters ORDER BY position";
@@ -47,6 +47,7 @@ struct ChassisRow {
     slots: i64,
     bmc_first: Option<String>,
     ip_first: Option<String>,
+    ip6_first: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -60,6 +61,8 @@ struct BladeRow {
     bmc: Option<String>,
     disk: Option<String>,
     boot: Option<String>,
+    ip6: Option<String>,
+    duid: Option<String>,
 }
 
 /// What a blade's firmware is to load, as one column.
@@ -151,6 +154,7 @@ async fn store_rack(tx: &mut Tx, index: usize, rack: &Rack) -> Result<()> {
             .bind(i64::from(chassis.slots))
             .bind(chassis.bmc_first.map(|ip| ip.to_string()))
             .bind(chassis.ip_first.map(|ip| ip.to_string()))
+            .bind(chassis.ip6_first.map(|ip| ip.to_string()))
             .execute(conn).map_ok(drop))?;
     }
     Ok(())
@@ -174,6 +178,8 @@ async fn store_blade(
         .bind(blade.bmc.as_ref().map(json))
         .bind(blade.disk.as_ref().map(json))
         .bind(BootColumn::of(blade).as_ref().map(json))
+        .bind(blade.ip6.map(|ip| ip.to_string()))
+        .bind(blade.duid.as_ref().map(ToString::to_string))
         .execute(conn).map_ok(drop))?;
     for (index, mac) in blade.macs.iter().enumerate() {
         on!(tx, conn => sqlx::query(INSERT_RESERVATION)
@@ -231,6 +237,7 @@ async fn load_racks(tx: &mut Tx) -> Result<Vec<Rack>> {
             slots: parsed("chassis", &key, &row.slots.to_string())?,
             bmc_first: parsed_option("chassis", &key, row.bmc_first.as_deref())?,
             ip_first: parsed_option("chassis", &key, row.ip_first.as_deref())?,
+            ip6_first: parsed_option("chassis", &key, row.ip6_first.as_deref())?,
         };
         if let Some(rack) = racks.iter_mut().find(|rack| rack.name.as_str() == row.rack) {
             rack.chassis.push(chassis);
@@ -270,6 +277,8 @@ async fn load_blades(tx: &mut Tx) -> Result<Vec<BladeDoc>> {
                 secure_boot,
                 loader,
                 ip: parsed_option("blades", key, row.ip.as_deref())?,
+                ip6: parsed_option("blades", key, row.ip6.as_deref())?,
+                duid: parsed_option("blades", key, row.duid.as_deref())?,
                 bmc: row.bmc.as_deref().map(|text| from_json("blades", key, text)).transpose()?,
                 disk: row.disk.as_deref().map(|text| from_json("blades", key, text)).transpose()?,
             })

@@ -17,7 +17,7 @@ use super::{
     internal,
     listen::in_time,
     orders::{self, Asked},
-    refusal::{Refusal, admit, ipv4, token_of},
+    refusal::{Refusal, admit, token_of},
     reports,
     throttle::{self, Throttle},
 };
@@ -55,9 +55,9 @@ pub fn router(app: Shared) -> Router {
 }
 
 /// The base of every address told to this blade: as configured, else as it asked.
-fn base_url(app: &App, headers: &HeaderMap) -> String {
-    if let Some(url) = &app.boot_url {
-        return url.clone();
+fn base_url(app: &App, peer: SocketAddr, headers: &HeaderMap) -> String {
+    if let Some(url) = boot::url_for(app.boot_url.as_deref(), peer.ip()) {
+        return url.to_owned();
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     // Only what an authority can hold: this text is put into scripts.
@@ -77,10 +77,10 @@ async fn script(
     let Some(mac) = name.strip_suffix(".ipxe").and_then(|mac| mac.parse::<Mac>().ok()) else {
         return Refusal::Unknown.into_response();
     };
-    let base = base_url(&app, &headers);
+    let base = base_url(&app, peer, &headers);
     let snapshot = app.snapshot.load_full();
     // Nobody asks, or chooses, for a blade but the blade itself.
-    if snapshot.by_mac(mac).is_some_and(|blade| blade.ip != ipv4(peer)) {
+    if snapshot.by_mac(mac).is_some_and(|blade| !blade.is_at(peer.ip())) {
         return Refusal::Unknown.into_response();
     }
     let reader = Reader::Ipxe(boot::script_url(&base, mac));
@@ -113,7 +113,7 @@ async fn grub(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let (name, base) = (format!("grub/{path}"), base_url(&app, &headers));
+    let (name, base) = (format!("grub/{path}"), base_url(&app, peer, &headers));
     // HEAD tells of the answer and changes nothing (RFC 9110 §9.2.1).
     let only_look = method == Method::HEAD;
     match orders::document(&app, peer, &name, &base, only_look).await {
@@ -129,7 +129,7 @@ async fn image(
     request: Request,
 ) -> Response {
     let snapshot = app.snapshot.load();
-    let asking = ipv4(peer).and_then(|ip| snapshot.by_ip(ip));
+    let asking = snapshot.by_address(peer.ip());
     let content = match app.images.open_blob(&sha256) {
         Ok(content) => content,
         // Of an image that is listed: not the client's fault, and a person must know.
@@ -162,7 +162,7 @@ async fn loader(
 ) -> Response {
     let Some(program) = app.loaders.find(&name) else { return Refusal::Unknown.into_response() };
     let snapshot = app.snapshot.load();
-    if let Some(blade) = ipv4(peer).and_then(|ip| snapshot.by_ip(ip))
+    if let Some(blade) = snapshot.by_address(peer.ip())
         && request.method() == Method::GET
     {
         app.journal.saw(Sighting {
@@ -212,7 +212,7 @@ async fn config(
     if blade.member.as_ref().is_none_or(|member| member.role != menu) {
         return Refusal::Unknown.into_response();
     }
-    let made = install::plan(&app, &snapshot, blade, id, number, &base_url(&app, &headers))
+    let made = install::plan(&app, &snapshot, blade, id, number, &base_url(&app, peer, &headers))
         .and_then(|plan| document_of(&app, &plan, blade, &document));
     match made {
         Ok(Some(body)) => text(body),

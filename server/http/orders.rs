@@ -54,7 +54,7 @@ pub async fn document(
 
 /// Whose configuration is asked for: that of the machine at this address, known or with a lease.
 async fn asker(app: &App, snapshot: &Snapshot, peer: SocketAddr, whose: Whose) -> Option<Mac> {
-    let known = ipv4(peer).and_then(|ip| snapshot.by_ip(ip));
+    let known = snapshot.by_address(peer.ip());
     match (whose, known) {
         (Whose::Ip(ip), _) if ipv4(peer) != Some(ip) => None,
         (Whose::Mac(mac), Some(blade)) => blade.macs.contains(&mac).then_some(mac),
@@ -162,7 +162,7 @@ pub async fn chosen(app: &Arc<App>, peer: SocketAddr, asked: &Asked<'_>, choice:
     let snapshot = app.snapshot.load_full();
     let hold = |why: &str| written(&Order::Wait { why }, asked);
     let entry = app.catalogue.entries().iter().find(|entry| entry.id == choice);
-    let blade = snapshot.by_mac(asked.mac).filter(|blade| blade.ip == ipv4(peer));
+    let blade = snapshot.by_mac(asked.mac).filter(|blade| blade.is_at(peer.ip()));
     let name = blade.map(|blade| blade.name.clone());
     if blade.is_none() && !may_choose(app, peer, asked.mac).await {
         return hold("this blade has no address from here");

@@ -67,7 +67,7 @@ pub fn admit<'a>(
     ready_too: bool,
 ) -> Result<(&'a Blade, AttemptId), Refusal> {
     let id = token.and_then(|token| app.key.attempt(token)).ok_or(Refusal::Unknown)?;
-    let blade = ipv4(peer).and_then(|ip| snapshot.by_ip(ip));
+    let blade = snapshot.by_address(peer.ip());
     let is_newest = |blade: &Blade| blade.attempt.as_ref().is_some_and(|newest| newest.id == id);
     if let Some(blade) = blade.filter(|blade| is_newest(blade)) {
         let outcome = blade.attempt.as_ref().map(|attempt| attempt.standing.outcome);

@@ -37,6 +37,7 @@ pub fn check(document: &Document, config: &Config, sources: &SourceMap) -> Vec<S
     for blade in &document.blades {
         place(document, blade, sources, &mut problems);
         address(document, blade, config, sources, &mut problems);
+        address6(document, blade, config, sources, &mut problems);
         for mac in blade.macs.iter().filter(|mac| mac.is_unusable()) {
             let at = sources.locate(blade.name.as_str(), &mac.to_string());
             problems.push(format!("{at}blade {}: {mac} is no card's own address", blade.name));
@@ -85,6 +86,12 @@ fn unique(document: &Document, sources: &SourceMap, problems: &mut Vec<String>) 
         if let Some(ip) = snapshot::addresses(document, blade).0 {
             claim(format!("address {ip}"), name, &ip.to_string());
         }
+        if let Some(ip) = snapshot::address6(document, blade) {
+            claim(format!("address {ip}"), name, &ip.to_string());
+        }
+        if let Some(duid) = &blade.duid {
+            claim(format!("DUID {duid}"), name, &duid.to_string());
+        }
     }
     for cluster in &document.clusters {
         claim(
@@ -132,6 +139,27 @@ fn address(
     if let Some(why) = taken(subnet, ip) {
         say(format!("address {ip} {why}"));
     }
+}
+
+fn address6(
+    document: &Document,
+    blade: &BladeDoc,
+    config: &Config,
+    sources: &SourceMap,
+    problems: &mut Vec<String>,
+) {
+    let Some(ip) = snapshot::address6(document, blade) else { return };
+    let at = sources.locate(blade.name.as_str(), &ip.to_string());
+    let why = match config.subnets6.iter().find(|subnet| subnet.cidr.contains(&ip)) {
+        None => "is in none of the configured subnets",
+        // RFC 4291 §2.6.1: the subnet-router anycast address.
+        Some(subnet) if subnet.cidr.network() == ip => "is the anycast address of its routers",
+        Some(subnet) if subnet.dns.contains(&ip) || subnet.ntp.contains(&ip) => {
+            "belongs to a DNS or NTP server of its subnet"
+        }
+        Some(_) => return,
+    };
+    problems.push(format!("{at}blade {}: address {ip} {why}", blade.name));
 }
 
 fn taken(subnet: &Subnet, ip: Ipv4Addr) -> Option<String> {
@@ -190,11 +218,14 @@ interfaces = ["br0"]
 cidr = "10.12.0.0/16"
 gateway = "10.12.0.254"
 pool = ["10.12.9.1-10.12.9.9"]
+[[subnet]]
+cidr = "fd00:12::/64"
+dns = ["fd00:12::53"]
 "#;
     const GOOD: &str = r#"
 [[rack]]
 name = "r1"
-chassis = [{ name = "c1", slots = 2, ip_first = "10.12.1.1" }]
+chassis = [{ name = "c1", slots = 2, ip_first = "10.12.1.1", ip6_first = "fd00:12::1:1" }]
 [[blade]]
 name = "b1"
 slot = { rack = "r1", chassis = "c1", slot = 1 }
@@ -204,6 +235,8 @@ name = "b2"
 slot = { rack = "r1", chassis = "c1", slot = 2 }
 macs = ["52:54:00:00:00:02"]
 ip = "10.12.3.4"
+ip6 = "fd00:12::3:4"
+duid = "00:03:00:01:52:54:00:00:00:02"
 [[cluster]]
 name = "dev"
 topology = "simple"
@@ -239,10 +272,18 @@ roles = { simple = ["b1"] }
             ),
             ("10.12.3.4", "10.12.0.254", "is the gateway"),
             ("10.12.3.4", "10.13.0.1", "none of the configured subnets"),
+            ("fd00:12::3:4", "fd00:12::1:1", "address fd00:12::1:1 belongs to b1"),
+            (
+                "fd00:12::3:4",
+                "fd00:13::1",
+                "racks.toml:14:7: blade b2: address fd00:13::1 is in none",
+            ),
+            ("fd00:12::3:4", "fd00:12::", "anycast address"),
+            ("fd00:12::3:4", "fd00:12::53", "DNS or NTP server"),
             (
                 "[\"b1\"]",
                 "[\"b9\"]",
-                "racks.toml:17:21: cluster dev: role simple names \"b9\", which is no blade",
+                "racks.toml:19:21: cluster dev: role simple names \"b9\", which is no blade",
             ),
             (
                 "rack = \"r1\", chassis = \"c1\", slot = 1",
@@ -252,7 +293,7 @@ roles = { simple = ["b1"] }
             (
                 "\"simple\"",
                 "\"sim\\u0000ple\"",
-                "racks.toml:15:8: cluster dev: \"sim\\0ple\" is no name",
+                "racks.toml:17:8: cluster dev: \"sim\\0ple\" is no name",
             ),
             ("52:54:00:00:00:02", "ff:ff:ff:ff:ff:ff", "no card's own address"),
         ] {

@@ -1,9 +1,11 @@
 //! The inventory as people write it: racks, blades, clusters in TOML (CONTRACT.md).
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Duid;
 use crate::blade::{Arch, Hostname, Mac};
 
 /// One inventory file, or the whole inventory.
@@ -38,6 +40,8 @@ pub struct Chassis {
     pub bmc_first: Option<Ipv4Addr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_first: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip6_first: Option<Ipv6Addr>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +65,11 @@ pub struct BladeDoc {
     pub loader: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip6: Option<Ipv6Addr>,
+    /// How it names itself by DHCPv6, where its MACs do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duid: Option<Duid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc: Option<Bmc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@
 mod check;
 mod diff;
 mod doc;
+mod duid;
 mod intent;
 mod snapshot;
 
@@ -12,7 +13,8 @@ pub use diff::{Change, diff, merge};
 pub use doc::{
     BladeDoc, Bmc, BootRule, Chassis, ClusterDoc, DiskSelector, Document, Place, Rack, Size, expand,
 };
+pub use duid::Duid;
 pub use intent::intent;
 pub use snapshot::{
-    Attempt, Blade, Intent, Lease, LeaseState, Member, Snapshot, StateOf, addresses,
+    Attempt, Blade, Intent, Lease, LeaseState, Member, Snapshot, StateOf, address6, addresses,
 };

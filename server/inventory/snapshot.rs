@@ -3,13 +3,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::{Bmc, BootRule, ClusterDoc, DiskSelector, Document, Place};
+use super::{BladeDoc, Bmc, BootRule, Chassis, ClusterDoc, DiskSelector, Document, Duid, Place};
 use crate::{
     blade::{Arch, AttemptId, Hostname, Mac, Millis, Standing},
-    config::{Config, Subnet, Unknown},
+    config::{Config, Subnet, Subnet6, Unknown},
 };
 
 /// What a blade that boots from the network is to be given.
@@ -49,6 +49,9 @@ pub struct Blade {
     pub macs: Vec<Mac>,
     /// Reserved address: written explicitly, or given by the chassis' rule.
     pub ip: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub ip6: Option<Ipv6Addr>,
+    pub duid: Option<Duid>,
     pub arch: Option<Arch>,
     pub model: Option<String>,
     pub secure_boot: Option<bool>,
@@ -85,6 +88,7 @@ pub type StateOf<'a> = dyn Fn(&Hostname, Option<&Member>) -> (Intent, Option<Att
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub subnets: Vec<Subnet>,
+    pub subnets6: Vec<Subnet6>,
     pub lease_seconds: u32,
     pub serve_unknown: bool,
     pub blades: Vec<Blade>,
@@ -92,18 +96,21 @@ pub struct Snapshot {
     pub boot_rules: Vec<BootRule>,
     by_mac: HashMap<Mac, usize>,
     by_ip: HashMap<Ipv4Addr, usize>,
+    by_ip6: HashMap<Ipv6Addr, usize>,
     by_name: HashMap<Hostname, usize>,
 }
 
 impl Blade {
     /// A blade of a *checked* document as written there: without a role or an attempt.
-    pub fn new(document: &Document, doc: &super::BladeDoc, intent: Intent) -> Blade {
+    pub fn new(document: &Document, doc: &BladeDoc, intent: Intent) -> Blade {
         let (ip, bmc) = addresses(document, doc);
         Blade {
             name: doc.name.clone(),
             place: doc.slot.clone(),
             macs: doc.macs.clone(),
             ip,
+            ip6: address6(document, doc),
+            duid: doc.duid.clone(),
             arch: doc.arch,
             model: doc.model.clone(),
             secure_boot: doc.secure_boot,
@@ -115,6 +122,14 @@ impl Blade {
             attempt: None,
         }
     }
+
+    /// True if `ip` is one of its reserved addresses.
+    pub fn is_at(&self, ip: IpAddr) -> bool {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => self.ip == Some(ip),
+            IpAddr::V6(ip) => self.ip6 == Some(ip),
+        }
+    }
 }
 
 impl Snapshot {
@@ -124,6 +139,7 @@ impl Snapshot {
         let members = members(document);
         let mut snapshot = Snapshot {
             subnets: config.subnets.clone(),
+            subnets6: config.subnets6.clone(),
             lease_seconds: config.dhcp.lease.0,
             serve_unknown: config.dhcp.unknown == Unknown::Discover,
             clusters: document.clusters.iter().map(|c| (c.name.clone(), c.clone())).collect(),
@@ -143,6 +159,7 @@ impl Snapshot {
         let index = self.blades.len();
         self.by_mac.extend(blade.macs.iter().map(|mac| (*mac, index)));
         self.by_ip.extend(blade.ip.map(|ip| (ip, index)));
+        self.by_ip6.extend(blade.ip6.map(|ip| (ip, index)));
         self.by_name.insert(blade.name.clone(), index);
         self.blades.push(blade);
     }
@@ -155,6 +172,20 @@ impl Snapshot {
         self.by_ip.get(&ip).map(|index| &self.blades[*index])
     }
 
+    /// The blade whose reserved address this is, also where an IPv4 address came in on an IPv6
+    /// socket.
+    pub fn by_address(&self, ip: IpAddr) -> Option<&Blade> {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => self.by_ip(ip),
+            IpAddr::V6(ip) => self.by_ip6.get(&ip).map(|index| &self.blades[*index]),
+        }
+    }
+
+    /// The blade whose DHCPv6 identifier is written in the inventory.
+    pub fn by_duid(&self, duid: &Duid) -> Option<&Blade> {
+        self.blades.iter().find(|blade| blade.duid.as_ref().is_some_and(|own| own.is(duid)))
+    }
+
     pub fn by_name(&self, name: &str) -> Option<&Blade> {
         let name: Hostname = name.parse().ok()?;
         self.by_name.get(&name).map(|index| &self.blades[*index])
@@ -163,6 +194,11 @@ impl Snapshot {
     /// The served subnet that holds `ip`.
     pub fn subnet_of(&self, ip: Ipv4Addr) -> Option<&Subnet> {
         self.subnets.iter().find(|subnet| subnet.cidr.contains(&ip))
+    }
+
+    /// The served IPv6 subnet that holds `ip`.
+    pub fn subnet6_of(&self, ip: Ipv6Addr) -> Option<&Subnet6> {
+        self.subnets6.iter().find(|subnet| subnet.cidr.contains(&ip))
     }
 
     /// True for addresses that belong to a known blade: never given from a pool.
@@ -199,11 +235,8 @@ fn members(document: &Document) -> HashMap<&str, Member> {
 }
 
 /// A blade's reserved address and BMC: as written, else by the rule of its chassis.
-pub fn addresses(document: &Document, blade: &super::BladeDoc) -> (Option<Ipv4Addr>, Option<Bmc>) {
-    let chassis = blade.slot.as_ref().and_then(|place| {
-        let rack = document.racks.iter().find(|rack| rack.name == place.rack)?;
-        rack.chassis.iter().find(|chassis| chassis.name == place.chassis)
-    });
+pub fn addresses(document: &Document, blade: &BladeDoc) -> (Option<Ipv4Addr>, Option<Bmc>) {
+    let chassis = chassis(document, blade);
     let by_rule = |first: Option<Ipv4Addr>| {
         let offset = u32::from(blade.slot.as_ref()?.slot.checked_sub(1)?);
         u32::from(first?).checked_add(offset).map(Ipv4Addr::from)
@@ -217,4 +250,20 @@ pub fn addresses(document: &Document, blade: &super::BladeDoc) -> (Option<Ipv4Ad
         (None, None) => None,
     };
     (ip, bmc)
+}
+
+/// A blade's reserved IPv6 address: as written, else by the rule of its chassis.
+pub fn address6(document: &Document, blade: &BladeDoc) -> Option<Ipv6Addr> {
+    let by_rule = || {
+        let offset = u128::from(blade.slot.as_ref()?.slot.checked_sub(1)?);
+        let first = chassis(document, blade)?.ip6_first?;
+        u128::from(first).checked_add(offset).map(Ipv6Addr::from)
+    };
+    blade.ip6.or_else(by_rule)
+}
+
+fn chassis<'a>(document: &'a Document, blade: &BladeDoc) -> Option<&'a Chassis> {
+    let place = blade.slot.as_ref()?;
+    let rack = document.racks.iter().find(|rack| rack.name == place.rack)?;
+    rack.chassis.iter().find(|chassis| chassis.name == place.chassis)
 }
