@@ -90,7 +90,7 @@ pub fn decide(
     };
     let party = match exchange.party(&subnets) {
         Ok(party) => party,
-        Err(decision) => return decision,
+        Err(decision) => return *decision,
     };
     match request.message {
         Message::Discover => exchange.discover(book, party),
@@ -194,10 +194,10 @@ impl<'a> Exchange<'a> {
         Ok(self.relay.link_selection.unwrap_or(giaddr))
     }
 
-    fn party(&self, subnets: &[&'a Subnet]) -> Result<Party<'a>, Decision> {
+    fn party(&self, subnets: &[&'a Subnet]) -> Result<Party<'a>, Box<Decision>> {
         let Some(ip) = self.blade.and_then(|blade| blade.ip) else {
             if self.blade.is_none() && !self.snapshot.serve_unknown {
-                return Err(self.ignore(None, "not in the inventory".to_owned()));
+                return Err(Box::new(self.ignore(None, "not in the inventory".to_owned())));
             }
             return Ok(Party::Dynamic(subnets.to_vec()));
         };
@@ -211,7 +211,7 @@ impl<'a> Exchange<'a> {
                     self.via.name,
                     subnets.iter().map(|s| format!(", {}", s.cidr)).collect::<String>(),
                 );
-                Err(self.alert(Some(ip), text))
+                Err(Box::new(self.alert(Some(ip), text)))
             }
         }
     }
