@@ -1,6 +1,8 @@
 //! DHCP at the wire: the real server in a network namespace, clients of ours and of others.
 
 pub mod net;
+mod others;
+mod proxy;
 
 use dhcproto::{
     Decodable, Encodable,
@@ -34,11 +36,11 @@ pub fn read(frame: &Frame) -> v4::Message {
     v4::Message::from_bytes(&frame.payload).unwrap()
 }
 
-fn kind(message: &v4::Message) -> MessageType {
+pub fn kind(message: &v4::Message) -> MessageType {
     message.opts().msg_type().unwrap()
 }
 
-fn for_me(mac: [u8; 6]) -> impl Fn(&Frame) -> bool {
+pub fn for_me(mac: [u8; 6]) -> impl Fn(&Frame) -> bool {
     move |frame| frame.payload[28..34] == mac
 }
 

@@ -204,8 +204,11 @@ fn ports(config: &Config) -> Vec<Finding> {
         port_finding(&format!("TCP {address} ({key})"), TcpListener::bind(address).map(drop))
     };
     let mut findings = Vec::new();
-    if config.dhcp.mode == DhcpMode::Server {
-        findings.push(udp(67, "DHCP"));
+    match config.dhcp.mode {
+        DhcpMode::Server => findings.push(udp(67, "DHCP")),
+        // Port 67 may be the other server's.
+        DhcpMode::Proxy => findings.push(udp(4011, "PXE boot server")),
+        DhcpMode::Off => {}
     }
     findings.extend([
         udp(69, "TFTP"),

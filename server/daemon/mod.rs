@@ -80,11 +80,8 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
     let loaders = Loaders::open(&config.data_dir);
     let app = Arc::new(app(&config, journal.clone(), loaders, shutdown)?);
     let dhcp = match config.dhcp.mode {
-        DhcpMode::Server => Some(sightings::bind_dhcp(&config, &journal).await?),
         DhcpMode::Off => None,
-        DhcpMode::Proxy => {
-            anyhow::bail!("dhcp.mode: \"proxy\" is not supported yet; use \"server\" or \"off\"")
-        }
+        DhcpMode::Server | DhcpMode::Proxy => Some(sightings::bind_dhcp(&config, &journal).await?),
     };
     let tftp = sightings::bind_tftp(&config, &app).await?;
     tracing::info!(site = config.site, boot = %config.boot.http, ui = %ui.local_addr()?, "firstlight serves");

@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     db, dhcp, http,
     images::Kind as ArtifactKind,
-    inventory::Snapshot,
+    inventory::{Snapshot, Whereabouts},
     journal::{Journal, LeaseChange, Sighting},
     tftp,
 };
@@ -28,12 +28,17 @@ pub async fn bind_dhcp(config: &Config, journal: &Journal) -> anyhow::Result<dhc
     let snapshot = journal.snapshot();
     let known = snapshot.clone();
     let options = dhcp::Options {
+        mode: config.dhcp.mode,
         interfaces: config.boot.interfaces.clone(),
         url: config.boot.url.clone(),
         http_port: config.boot.http.port(),
         snapshot,
         leases,
-        seen: Arc::new(move |seen| seen_by.saw(dhcp_sighting(&known.load(), seen))),
+        seen: Arc::new(move |seen| {
+            let snapshot = known.load();
+            locate(&seen_by, &snapshot, &seen);
+            seen_by.saw(dhcp_sighting(&snapshot, seen));
+        }),
         commit: Arc::new(move |leases| {
             let journal = commit_to.clone();
             Box::pin(async move {
@@ -43,6 +48,31 @@ pub async fn bind_dhcp(config: &Config, journal: &Journal) -> anyhow::Result<dhc
         }),
     };
     dhcp::Server::bind(options).await.context("DHCP")
+}
+
+/// Notes where a blade is, when that is not known already.
+fn locate(journal: &Journal, snapshot: &Snapshot, seen: &dhcp::Seen) {
+    let given = matches!(seen.what, dhcp::What::Acked | dhcp::What::Addressed);
+    let Some(blade) = snapshot.by_mac(seen.mac) else {
+        if let (dhcp::What::Addressed, Some(ip)) = (seen.what, seen.ip) {
+            journal.lost(ip, seen.mac);
+        }
+        return;
+    };
+    let before = snapshot.whereabouts(seen.mac);
+    let ip = match seen.ip.filter(|_| given) {
+        Some(ip) => (Some(ip) != blade.ip).then_some(ip),
+        None => before.and_then(|before| before.ip),
+    };
+    // A renewal goes past the relay, straight to us, and says nothing about the place.
+    let here = match before.filter(|_| seen.relay.is_none() && seen.what != dhcp::What::Offered) {
+        Some(before) => Whereabouts { ip, ..before.clone() },
+        None => Whereabouts { ip, relay: seen.relay, port: seen.switch_port.clone() },
+    };
+    let nothing = Whereabouts { ip: None, relay: None, port: None };
+    if before.unwrap_or(&nothing) != &here {
+        journal.located(seen.mac, here);
+    }
 }
 
 fn dhcp_sighting(snapshot: &Snapshot, seen: dhcp::Seen) -> Sighting {
@@ -63,7 +93,8 @@ fn dhcp_sighting(snapshot: &Snapshot, seen: dhcp::Seen) -> Sighting {
         text: dhcp_text(&seen),
         detail: json!({
             "ip": seen.ip, "firmware": seen.firmware, "boot_file": seen.boot_file, "relay": seen.relay,
-            "relay_agent": seen.relay_agent, "uuid": seen.uuid, "hostname": seen.hostname,
+            "relay_agent": seen.relay_agent, "relay_name": seen.relay_name, "switch_port": seen.switch_port,
+            "uuid": seen.uuid, "hostname": seen.hostname,
         }),
     }
 }
@@ -76,6 +107,7 @@ fn dhcp_text(seen: &dhcp::Seen) -> String {
         dhcp::What::Declined => "DECLINE",
         dhcp::What::Released => "RELEASE",
         dhcp::What::Informed => "INFORM → ACK",
+        dhcp::What::Addressed => "another server's address",
         dhcp::What::Ignored => "not answered",
         dhcp::What::Alert => return seen.detail.clone(),
     };

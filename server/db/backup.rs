@@ -71,6 +71,7 @@ const TABLES: &[(&str, &[Column])] = &[
     ("cluster_blades", &[Text("blade"), Text("cluster"), Text("role"), Int("position")]),
     ("holds", &[Text("blade"), Int("at"), Text("why")]),
     ("choices", &[Text("mac"), Text("entry"), Int("at")]),
+    ("whereabouts", &[Text("mac"), Text("ip"), Text("relay"), Text("port"), Int("at")]),
     ("leases", &[Text("ip"), Text("mac"), Text("state"), Int("until"), Text("hostname")]),
     (
         "attempts",

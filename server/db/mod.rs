@@ -16,6 +16,7 @@ mod events;
 mod inventory;
 mod leases;
 mod power;
+mod whereabouts;
 
 pub use attempts::*;
 pub use backup::*;
@@ -23,6 +24,7 @@ pub use events::*;
 pub use inventory::*;
 pub use leases::*;
 pub use power::*;
+pub use whereabouts::*;
 
 /// Why the database could not do it; the text says what and where, for logs and operators.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +91,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         inventory::STATEMENTS,
         leases::STATEMENTS,
         power::STATEMENTS,
+        whereabouts::STATEMENTS,
     ]
     .into_iter()
     .flatten()

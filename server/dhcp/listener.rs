@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Complaint, Desk, Entry, Hold, Job, State,
     net::{self, Sockets},
-    reply::{Answer, Decision, Interface, POOL_QUARANTINE_MS, decide},
+    reply::{Answer, Decision, Interface, POOL_QUARANTINE_MS, decide, decide_as_proxy},
     seen::{Seen, What},
-    wire::Request,
+    wire::{Arrival, Request},
 };
 use crate::{
     blade::Millis,
+    config::DhcpMode,
     inventory::{Lease, LeaseState},
 };
 
@@ -42,7 +43,7 @@ impl Listener {
                 format!("interface {name} has no IPv4 address; give it one of its subnet"),
             ));
         }
-        let sockets = Sockets::open(name, &link)?;
+        let sockets = Sockets::open(name, &link, desk.options.mode)?;
         Ok(Listener {
             name: name.to_owned(),
             desk,
@@ -54,20 +55,18 @@ impl Listener {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK_AGAIN);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut buffer = vec![0; 65_536];
+        let (mut buffer, mut second) = (vec![0; 65_536], vec![0; 65_536]);
         loop {
             let sockets = self.sockets.load_full();
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = look.tick() => self.look_again(),
-                received = sockets.udp.recv_from(&mut buffer) => match received {
-                    Ok((length, from)) => {
-                        let from = match from.ip() {
-                            std::net::IpAddr::V4(ip) => ip,
-                            std::net::IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-                        };
-                        self.receive(&buffer[..length], from).await;
-                    }
+                received = sockets.hear(&mut buffer) => match received {
+                    Ok((length, arrival)) => self.receive(&buffer[..length], arrival).await,
+                    Err(error) => self.pause(&error).await,
+                },
+                received = sockets.hear_boot_server(&mut second) => match received {
+                    Ok((length, arrival)) => self.receive(&second[..length], arrival).await,
                     Err(error) => self.pause(&error).await,
                 },
                 heard = sockets.arp.listen() => if let Err(error) = heard {
@@ -84,14 +83,14 @@ impl Listener {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
-    async fn receive(self: &Arc<Self>, packet: &[u8], from: Ipv4Addr) {
+    async fn receive(self: &Arc<Self>, packet: &[u8], arrival: Arrival) {
         let now = now();
         let request = match Request::parse(packet) {
-            Ok(request) => request,
+            Ok(request) => request.came(arrival),
             Err(cause) => {
                 *self.desk.state().dropped.entry(cause).or_default() += 1;
                 let text = format!("dropped a packet on {}: {cause}", self.name);
-                self.desk.complain(now, from, Complaint::Dropped(cause), text);
+                self.desk.complain(now, *arrival.from.ip(), Complaint::Dropped(cause), text);
                 return;
             }
         };
@@ -102,7 +101,7 @@ impl Listener {
         {
             let (listener, packet) = (Arc::clone(self), packet.to_vec());
             self.desk.probing.spawn(async move {
-                listener.offer_unless_used(ip, decision, &packet).await;
+                listener.offer_unless_used(ip, decision, &packet, arrival).await;
                 drop(permit);
             });
             return;
@@ -111,8 +110,14 @@ impl Listener {
     }
 
     /// Sends an offer, or if its address is in use puts that aside and offers the next, once.
-    async fn offer_unless_used(self: &Arc<Self>, ip: Ipv4Addr, offer: Decision, packet: &[u8]) {
-        let from = offer.answer.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |answer| answer.from);
+    async fn offer_unless_used(
+        self: &Arc<Self>,
+        ip: Ipv4Addr,
+        offer: Decision,
+        packet: &[u8],
+        arrival: Arrival,
+    ) {
+        let from = offer.answer.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |answer| *answer.from.ip());
         let holder = match self.sockets.load_full().arp.holder(ip, from).await {
             Ok(holder) => holder,
             Err(error) => {
@@ -120,7 +125,9 @@ impl Listener {
                 None
             }
         };
-        let Ok(request) = Request::parse(packet) else { return };
+        let Ok(request) = Request::parse(packet).map(|request| request.came(arrival)) else {
+            return;
+        };
         // The client itself may still use the address it had.
         let Some(holder) = holder.filter(|holder| *holder != request.mac) else {
             return self.carry_out(offer).await;
@@ -174,7 +181,10 @@ impl Listener {
             state.book.rewind();
             state.known = Some(Arc::clone(&snapshot));
         }
-        let mut decision = decide(&snapshot, &mut state.book, request, &interface, now);
+        let mut decision = match self.desk.options.mode {
+            DhcpMode::Proxy => decide_as_proxy(&snapshot, request, &interface, now),
+            _ => decide(&snapshot, &mut state.book, request, &interface, now),
+        };
         let twin = snapshot.by_mac(request.mac).and_then(|_| {
             let text = state.witness.look(request.mac, &request.client().uuid?, now)?;
             let seen = decision.seen.first()?;
@@ -200,7 +210,7 @@ impl Listener {
         match net::find(&self.name, &self.desk.options) {
             Ok((interface, link)) => {
                 if interface.index != self.interface.load().index {
-                    match Sockets::open(&self.name, &link) {
+                    match Sockets::open(&self.name, &link, self.desk.options.mode) {
                         Ok(sockets) => {
                             tracing::info!("DHCP: {} is back", self.name);
                             self.sockets.store(Arc::new(sockets));

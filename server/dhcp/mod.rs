@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     leases::{Entry, Hold, LeaseBook},
+    net::frame,
     seen::{Seen, What, Witness},
 };
 use self::{
@@ -35,6 +36,7 @@ use self::{
 };
 use crate::{
     blade::Millis,
+    config::DhcpMode,
     inventory::{Lease, Snapshot},
 };
 
@@ -46,6 +48,8 @@ pub type Commit = Arc<dyn Fn(Vec<Lease>) -> BoxFuture<'static, Result<(), String
 /// What a server is made of.
 #[derive(Clone)]
 pub struct Options {
+    /// `Server` or `Proxy`.
+    pub mode: DhcpMode,
     /// DHCP is answered on these and on no other.
     pub interfaces: Vec<String>,
     /// Base of script URLs (`boot.url`); default: `http://` and the address that answers.

@@ -1,12 +1,15 @@
 //! Interfaces, sockets, frames.
 
+mod ear;
+pub mod frame;
+
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     os::fd::AsRawFd,
 };
 
-use etherparse::PacketBuilder;
+pub use ear::Ear;
 use ipnet::Ipv4Net;
 use nix::{
     ifaddrs::getifaddrs,
@@ -22,11 +25,10 @@ use tokio::{
 use super::{
     Options, arp,
     reply::{Answer, Interface, To},
+    wire::{Arrival, BOOT_SERVER_PORT, SERVER_PORT},
 };
-use crate::blade::Mac;
+use crate::{blade::Mac, config::DhcpMode};
 
-const SERVER_PORT: u16 = 67;
-const CLIENT_PORT: u16 = 68;
 /// Room for a few thousand clients that are switched on together.
 const RECEIVE_BUFFER: usize = 16 << 20;
 
@@ -72,47 +74,99 @@ fn ipv4(address: Option<&SockaddrStorage>) -> Option<Ipv4Addr> {
     address?.as_sockaddr_in().map(|address| address.ip())
 }
 
-/// A UDP socket that hears one interface, and a raw one that sends to clients that do not
-/// answer ARP yet. Raw frames for all clients: unicast by UDP would fill the kernel's
-/// neighbour table (1,024 entries) when a room is switched on.
+/// What one interface is served with. Answers leave as frames and packets of our own making:
+/// to clients that do not answer ARP yet, and because UDP would fill the kernel's neighbour
+/// table (1,024 entries) when a room is switched on.
 #[derive(Debug)]
 pub struct Sockets {
-    pub udp: UdpSocket,
+    requests: Requests,
+    /// Port 4011, in proxy mode.
+    boot_server: Option<UdpSocket>,
     raw: AsyncFd<Socket>,
+    routed: AsyncFd<Socket>,
     pub arp: arp::Asker,
 }
 
+/// How requests to port 67 are heard.
+#[derive(Debug)]
+enum Requests {
+    Udp(UdpSocket),
+    /// In proxy mode the port may be another server's on this machine: two UDP sockets on it
+    /// would take the unicast packets from each other.
+    Wire(Ear),
+}
+
 impl Sockets {
-    pub fn open(name: &str, link: &LinkAddr) -> io::Result<Sockets> {
-        let udp = udp(name).map_err(|error| explain(error, name))?;
-        let raw = raw(link).map_err(|error| explain(error, name))?;
-        let arp = arp::Asker::open(link).map_err(|error| explain(error, name))?;
-        Ok(Sockets { udp, raw, arp })
+    pub fn open(name: &str, link: &LinkAddr, mode: DhcpMode) -> io::Result<Sockets> {
+        let told = |error| explain(error, name);
+        let proxy = mode == DhcpMode::Proxy;
+        Ok(Sockets {
+            requests: match proxy {
+                true => Requests::Wire(Ear::open(link, SERVER_PORT).map_err(told)?),
+                false => Requests::Udp(udp(name, SERVER_PORT).map_err(told)?),
+            },
+            boot_server: match proxy {
+                true => Some(udp(name, BOOT_SERVER_PORT).map_err(|e| explain_4011(e, name))?),
+                false => None,
+            },
+            raw: raw(link).map_err(told)?,
+            routed: routed(name).map_err(told)?,
+            arp: arp::Asker::open(link).map_err(told)?,
+        })
+    }
+
+    /// The next request to port 67. May be cancelled at any time.
+    pub async fn hear(&self, buffer: &mut [u8]) -> io::Result<(usize, Arrival)> {
+        match &self.requests {
+            Requests::Udp(udp) => from_udp(udp, buffer, SERVER_PORT).await,
+            Requests::Wire(ear) => loop {
+                let Some(packet) = ear.hear(buffer).await? else { continue };
+                let arrival = Arrival { from: packet.from, port: SERVER_PORT };
+                let (start, length) = (packet.payload.as_ptr().addr(), packet.payload.len());
+                let start = start - buffer.as_ptr().addr();
+                buffer.copy_within(start..start + length, 0);
+                return Ok((length, arrival));
+            },
+        }
+    }
+
+    /// The next request to port 4011; waits for ever where that is not ours.
+    pub async fn hear_boot_server(&self, buffer: &mut [u8]) -> io::Result<(usize, Arrival)> {
+        match &self.boot_server {
+            Some(udp) => from_udp(udp, buffer, BOOT_SERVER_PORT).await,
+            None => std::future::pending().await,
+        }
     }
 
     pub async fn send(&self, interface: &Interface, answer: &Answer) -> io::Result<()> {
-        let (ip, mac) = match answer.to {
+        let Answer { packet, from, to, to_port } = answer;
+        let too_large = || io::Error::other("the answer fits no packet");
+        let (ip, mac) = match *to {
             To::Broadcast => (Ipv4Addr::BROADCAST, Mac([0xff; 6])),
             To::Client(ip, mac) => (ip, mac),
-            To::Routed(ip) => {
-                let to = SocketAddrV4::new(ip, CLIENT_PORT);
-                return self.udp.send_to(&answer.packet, to).await.map(|_| ());
-            }
-            To::Relay(ip) => {
-                let to = SocketAddrV4::new(ip, SERVER_PORT);
-                return self.udp.send_to(&answer.packet, to).await.map(|_| ());
+            To::Routed(ip) | To::Relay(ip) => {
+                let to = SocketAddrV4::new(ip, *to_port);
+                let packet = frame::routed(*from, to, packet).ok_or_else(too_large)?;
+                let send = |socket: &Socket| socket.send_to(&packet, &to.into());
+                return self.routed.async_io(Interest::WRITABLE, send).await.map(|_| ());
             }
         };
-        let builder = PacketBuilder::ethernet2(interface.mac.0, mac.0)
-            .ipv4(answer.from.octets(), ip.octets(), 64)
-            .udp(SERVER_PORT, CLIENT_PORT);
-        let mut frame = Vec::with_capacity(builder.size(answer.packet.len()));
-        builder.write(&mut frame, &answer.packet).map_err(io::Error::other)?;
+        let to = (mac, SocketAddrV4::new(ip, *to_port));
+        let frame = frame::build((interface.mac, *from), to, packet).ok_or_else(too_large)?;
         self.raw.async_io(Interest::WRITABLE, |socket| socket.send(&frame)).await.map(|_| ())
     }
 }
 
-fn udp(name: &str) -> io::Result<UdpSocket> {
+async fn from_udp(udp: &UdpSocket, buffer: &mut [u8], port: u16) -> io::Result<(usize, Arrival)> {
+    let (length, from) = udp.recv_from(buffer).await?;
+    let from = match from {
+        SocketAddr::V4(from) => from,
+        SocketAddr::V6(from) => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, from.port()),
+    };
+    Ok((length, Arrival { from, port }))
+}
+
+fn udp(name: &str, port: u16) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     socket.set_broadcast(true)?;
@@ -122,7 +176,7 @@ fn udp(name: &str) -> io::Result<UdpSocket> {
     if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     }
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT).into())?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
     UdpSocket::from_std(socket.into())
 }
 
@@ -134,9 +188,30 @@ fn raw(link: &LinkAddr) -> io::Result<AsyncFd<Socket>> {
     register(socket, Interest::WRITABLE)
 }
 
+/// Sends whole IPv4 packets that the kernel routes: so the source port is ours to choose, also
+/// where another program has it. It receives nothing (raw(7): IPPROTO_RAW is send only).
+fn routed(name: &str) -> io::Result<AsyncFd<Socket>> {
+    const IPPROTO_RAW: i32 = 255;
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW)))?;
+    socket.set_nonblocking(true)?;
+    socket.bind_device(Some(name.as_bytes()))?;
+    register(socket, Interest::WRITABLE)
+}
+
 pub fn register(socket: Socket, interest: Interest) -> io::Result<AsyncFd<Socket>> {
     // SAFETY: `Socket` owns its descriptor: `as_raw_fd` is the same open one until it is dropped.
     Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
+}
+
+fn explain_4011(error: io::Error, name: &str) -> io::Error {
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return explain(error, name);
+    }
+    let text = format!(
+        "interface {name}: another PXE server has UDP port 4011 (`ss -lunp sport = 4011` shows \
+         it); two of them cannot serve one network: stop it, or switch off its PXE service"
+    );
+    io::Error::new(error.kind(), text)
 }
 
 fn explain(error: io::Error, name: &str) -> io::Error {
@@ -146,7 +221,7 @@ fn explain(error: io::Error, name: &str) -> io::Error {
         }
         io::ErrorKind::AddrInUse => {
             "another DHCP server has UDP port 67 (`ss -lunp sport = 67` shows it); stop it, or \
-             set dhcp.mode"
+             let it give the addresses and set dhcp.mode = \"proxy\""
         }
         _ => "DHCP cannot be served there",
     };

@@ -2,9 +2,10 @@
 //! time go in; an answer and what must be durable before it is sent come out.
 
 mod answer;
+mod proxy;
 mod states;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub use states::POOL_QUARANTINE_MS;
 
@@ -13,7 +14,7 @@ use ipnet::Ipv4Net;
 use super::{
     leases::LeaseBook,
     seen::{Seen, What},
-    wire::{Message, Request, code},
+    wire::{Message, Relay, Request, code},
 };
 use crate::{
     blade::{Mac, Millis},
@@ -43,13 +44,12 @@ pub struct Interface {
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum To {
-    /// 255.255.255.255 and ff:ff:ff:ff:ff:ff, port 68.
+    /// 255.255.255.255 and ff:ff:ff:ff:ff:ff.
     Broadcast,
-    /// To a client that may not answer ARP yet: address and Ethernet address, port 68.
+    /// To a client that may not answer ARP yet: address and Ethernet address.
     Client(Ipv4Addr, Mac),
-    /// To a client behind a router, port 68.
+    /// To a client behind a router.
     Routed(Ipv4Addr),
-    /// To a relay agent, port 67.
     Relay(Ipv4Addr),
 }
 
@@ -57,8 +57,10 @@ pub enum To {
 pub struct Answer {
     /// DHCP message, without UDP and IP headers.
     pub packet: Vec<u8>,
-    pub from: Ipv4Addr,
+    /// Our address and the port that was asked.
+    pub from: SocketAddrV4,
     pub to: To,
+    pub to_port: u16,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,23 +83,14 @@ pub fn decide(
     via: &Interface,
     now: Millis,
 ) -> Decision {
-    let client = request.client();
-    let exchange = Exchange {
-        snapshot,
-        request,
-        via,
-        now,
-        firmware: client.firmware(),
-        client,
-        blade: snapshot.by_mac(request.mac),
-    };
+    let exchange = Exchange::new(snapshot, request, via, now);
     let subnets = match exchange.link() {
         Ok(subnets) => subnets,
         Err(why) => return exchange.ignore(None, why),
     };
     let party = match exchange.party(&subnets) {
         Ok(party) => party,
-        Err(decision) => return decision,
+        Err(decision) => return *decision,
     };
     match request.message {
         Message::Discover => exchange.discover(book, party),
@@ -108,10 +101,21 @@ pub fn decide(
     }
 }
 
+/// Decides about one packet in proxy mode: boot items beside the addresses of another server.
+pub fn decide_as_proxy(
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    via: &Interface,
+    now: Millis,
+) -> Decision {
+    Exchange::new(snapshot, request, via, now).proxy()
+}
+
 /// One packet with all that is known about it.
 struct Exchange<'a> {
     snapshot: &'a Snapshot,
     request: &'a Request<'a>,
+    relay: Relay,
     via: &'a Interface,
     now: Millis,
     client: Client,
@@ -129,6 +133,25 @@ enum Party<'a> {
 }
 
 impl<'a> Exchange<'a> {
+    fn new(
+        snapshot: &'a Snapshot,
+        request: &'a Request<'a>,
+        via: &'a Interface,
+        now: Millis,
+    ) -> Exchange<'a> {
+        let client = request.client();
+        Exchange {
+            snapshot,
+            request,
+            relay: request.relay(),
+            via,
+            now,
+            firmware: client.firmware(),
+            client,
+            blade: snapshot.by_mac(request.mac),
+        }
+    }
+
     /// The served subnets on the client's link.
     fn link(&self) -> Result<Vec<&'a Subnet>, String> {
         let giaddr = self.request.giaddr;
@@ -155,21 +178,26 @@ impl<'a> Exchange<'a> {
     }
 
     fn relayed_link(&self, giaddr: Ipv4Addr) -> Result<&'a Subnet, String> {
-        let special = giaddr.is_broadcast() || giaddr.is_multicast() || giaddr.is_loopback();
-        if special || self.via.own.contains(&giaddr) {
-            return Err(format!("relay address {giaddr} cannot be a relay's"));
-        }
-        // RFC 3527 §3: link selection says where the client is, giaddr only where to answer.
-        let place = self.request.link_selection().unwrap_or(giaddr);
+        let place = self.relayed_place(giaddr)?;
         self.snapshot
             .subnet_of(place)
             .ok_or_else(|| format!("relay {giaddr}: {place} is in no subnet we serve"))
     }
 
-    fn party(&self, subnets: &[&'a Subnet]) -> Result<Party<'a>, Decision> {
+    /// An address of the network that a relayed client is on.
+    fn relayed_place(&self, giaddr: Ipv4Addr) -> Result<Ipv4Addr, String> {
+        let special = giaddr.is_broadcast() || giaddr.is_multicast() || giaddr.is_loopback();
+        if special || self.via.own.contains(&giaddr) {
+            return Err(format!("relay address {giaddr} cannot be a relay's"));
+        }
+        // RFC 3527 §3: link selection says where the client is, giaddr only where to answer.
+        Ok(self.relay.link_selection.unwrap_or(giaddr))
+    }
+
+    fn party(&self, subnets: &[&'a Subnet]) -> Result<Party<'a>, Box<Decision>> {
         let Some(ip) = self.blade.and_then(|blade| blade.ip) else {
             if self.blade.is_none() && !self.snapshot.serve_unknown {
-                return Err(self.ignore(None, "not in the inventory".to_owned()));
+                return Err(Box::new(self.ignore(None, "not in the inventory".to_owned())));
             }
             return Ok(Party::Dynamic(subnets.to_vec()));
         };
@@ -183,7 +211,7 @@ impl<'a> Exchange<'a> {
                     self.via.name,
                     subnets.iter().map(|s| format!(", {}", s.cidr)).collect::<String>(),
                 );
-                Err(self.alert(Some(ip), text))
+                Err(Box::new(self.alert(Some(ip), text)))
             }
         }
     }
@@ -193,6 +221,18 @@ impl<'a> Exchange<'a> {
         let mut addresses = self.via.addresses.iter().map(Ipv4Net::addr);
         let on_subnet = addresses.clone().find(|address| subnet.cidr.contains(address));
         on_subnet.or_else(|| addresses.next()).unwrap_or(Ipv4Addr::UNSPECIFIED)
+    }
+
+    /// What a client is to know the server by: our address, or the one a relay puts in its
+    /// place so that renewals pass by it too (RFC 5107 §4).
+    fn server_id(&self, server: Ipv4Addr) -> Ipv4Addr {
+        self.relay.server_id.unwrap_or(server)
+    }
+
+    /// True for every identifier we may have given ourselves towards this client (RFC 2131
+    /// §4.1, RFC 5107 §4).
+    fn is_us(&self, id: Ipv4Addr) -> bool {
+        self.via.own.contains(&id) || self.relay.server_id == Some(id)
     }
 
     /// Addresses nobody is given from a pool.
@@ -239,6 +279,8 @@ impl<'a> Exchange<'a> {
             boot_file: None,
             relay: (!giaddr.is_unspecified()).then_some(giaddr),
             relay_agent: self.request.get(code::RELAY_AGENT).map(hex::encode),
+            relay_name: self.relay.relay_name(),
+            switch_port: self.relay.place(),
             uuid: self.client.uuid.as_ref().map(uuid_text),
             hostname: self.request.hostname(),
             detail,

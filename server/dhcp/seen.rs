@@ -15,6 +15,8 @@ pub enum What {
     Declined,
     Released,
     Informed,
+    /// Proxy mode: another server gave the address `ip`.
+    Addressed,
     /// Understood, and left without an answer on purpose; `detail` says why.
     Ignored,
     /// A person should look at it; `detail` says at what.
@@ -35,6 +37,10 @@ pub struct Seen {
     pub relay: Option<Ipv4Addr>,
     /// Option 82 as hexadecimal digits: which switch port, as the relay calls it.
     pub relay_agent: Option<String>,
+    /// What the relay calls itself (RFC 6925).
+    pub relay_name: Option<String>,
+    /// The same for people, where the relay names the port: `sw1 · Eth1/7`.
+    pub switch_port: Option<String>,
     /// SMBIOS UUID as sent.
     pub uuid: Option<String>,
     /// What the client calls itself: printable ASCII, hostile.
@@ -107,7 +113,7 @@ impl<K: std::hash::Hash + Eq> Gate<K> {
 /// Which notes are worth the journal.
 #[derive(Debug)]
 pub struct Newsworthy {
-    exchanges: Gate<(Mac, What, Option<&'static str>)>,
+    exchanges: Gate<(Mac, What, Option<&'static str>, Option<Ipv4Addr>)>,
     complaints: Gate<(Option<Mac>, What)>,
 }
 
@@ -127,7 +133,9 @@ impl Newsworthy {
             What::Ignored | What::Alert => {
                 self.complaints.pass((Some(seen.mac), seen.what), seen.at).is_some()
             }
-            what => self.exchanges.pass((seen.mac, what, seen.firmware), seen.at).is_some(),
+            what => {
+                self.exchanges.pass((seen.mac, what, seen.firmware, seen.ip), seen.at).is_some()
+            }
         }
     }
 }

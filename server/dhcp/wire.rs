@@ -4,8 +4,19 @@
 //! options after a malformed one, parts that are not adjacent (RFC 3396), overloaded fields
 //! (option 52), all values of option 93. Tests read its replies back with dhcproto.
 
-use std::{borrow::Cow, fmt, net::Ipv4Addr};
+mod encode;
+mod relay;
 
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+
+pub use self::{
+    encode::{Reply, ReplyOption},
+    relay::Relay,
+};
 use crate::{blade::Mac, boot::Client};
 
 pub mod code {
@@ -44,10 +55,13 @@ pub mod code {
     pub const IPXE: u8 = 175;
 }
 
+pub const SERVER_PORT: u16 = 67;
+pub const CLIENT_PORT: u16 = 68;
+/// PXE 2.1 §2.2.3: where a PXE client asks the proxy, or a boot server, for its boot file.
+pub const BOOT_SERVER_PORT: u16 = 4011;
+
 const MAGIC: [u8; 4] = [99, 130, 83, 99];
 const HEADER: usize = 240;
-/// RFC 1542 §2.1: BOOTP ROMs drop messages shorter than 300 octets.
-const SHORTEST: usize = 300;
 /// What fits an Ethernet frame behind IP and UDP headers.
 const LONGEST: usize = 1472;
 /// RFC 2131 §2: every client accepts a datagram of 576 octets, headers included.
@@ -103,6 +117,21 @@ pub enum Message {
     Inform,
 }
 
+/// How a packet came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    pub from: SocketAddrV4,
+    /// Our port: 67, or 4011 for the PXE boot server.
+    pub port: u16,
+}
+
+impl Default for Arrival {
+    /// As a client without an address sends.
+    fn default() -> Self {
+        Arrival { from: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT), port: SERVER_PORT }
+    }
+}
+
 /// A client's packet, checked. Borrows the received octets.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
@@ -116,6 +145,8 @@ pub struct Request<'a> {
     pub requested: Option<Ipv4Addr>,
     pub server_id: Option<Ipv4Addr>,
     pub lease_seconds: Option<u32>,
+    /// Whence it came and on which of our ports; filled in by who received it.
+    pub arrival: Arrival,
     packet: &'a [u8],
     parts: Vec<(u8, &'a [u8])>,
 }
@@ -150,6 +181,7 @@ impl<'a> Request<'a> {
             requested: None,
             server_id: None,
             lease_seconds: None,
+            arrival: Arrival::default(),
             packet,
             parts: options(packet)?,
         };
@@ -158,6 +190,11 @@ impl<'a> Request<'a> {
         request.server_id = request.address(code::SERVER_ID)?;
         request.lease_seconds = request.fixed(code::LEASE_TIME)?.map(u32::from_be_bytes);
         Ok(request)
+    }
+
+    /// The same request, with the way it came.
+    pub fn came(self, arrival: Arrival) -> Request<'a> {
+        Request { arrival, ..self }
     }
 
     /// An option's value, its parts joined in order (RFC 3396 §7).
@@ -207,20 +244,6 @@ impl<'a> Request<'a> {
         let text: String =
             raw.iter().filter(|b| b.is_ascii_graphic()).take(63).map(|b| char::from(*b)).collect();
         (!text.is_empty()).then_some(text)
-    }
-
-    /// The subnet's address a relay names by RFC 3527 §3 (sub-option 5 of option 82).
-    pub fn link_selection(&self) -> Option<Ipv4Addr> {
-        let relay = self.get(code::RELAY_AGENT)?;
-        let mut rest = &relay[..];
-        while let [sub, length, tail @ ..] = rest {
-            let (value, tail) = tail.split_at_checked(usize::from(*length))?;
-            if *sub == 5 {
-                return address(value);
-            }
-            rest = tail;
-        }
-        None
     }
 
     fn message_type(&self) -> Result<Message, Dropped> {
@@ -293,99 +316,12 @@ fn address(value: &[u8]) -> Option<Ipv4Addr> {
     octets::<4>(value).map(Ipv4Addr::from)
 }
 
-/// A reply before it is put into octets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reply {
-    pub flags: [u8; 2],
-    pub ciaddr: Option<Ipv4Addr>,
-    pub yiaddr: Option<Ipv4Addr>,
-    pub siaddr: Option<Ipv4Addr>,
-    /// Boot file: in the header's field if it fits there (ROMs read that), else option 67.
-    pub file: String,
-    /// In the order they are sent.
-    pub options: Vec<ReplyOption>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplyOption {
-    pub code: u8,
-    pub value: Vec<u8>,
-    /// Must be in the reply whatever its size; others are left out, last first, where the
-    /// client's maximum message size asks for it.
-    pub required: bool,
-}
-
-impl Reply {
-    /// The octets of the answer to `request`; `None` if what must be in it fits no Ethernet
-    /// frame (a client identifier of a thousand octets).
-    pub fn encode(&self, request: &Request<'_>) -> Option<Vec<u8>> {
-        let mut packet = self.header(request);
-        let long_file = self.file.len() >= 128;
-        if long_file {
-            put_option(&mut packet, code::BOOT_FILE, self.file.as_bytes());
-        } else {
-            packet[108..108 + self.file.len()].copy_from_slice(self.file.as_bytes());
-        }
-        let required = self.options.iter().filter(|option| option.required).map(size).sum();
-        let mut left = request.room().saturating_sub(packet.len() + 1).saturating_sub(required);
-        for option in &self.options {
-            if !option.required {
-                let Some(rest) = left.checked_sub(size(option)) else { continue };
-                left = rest;
-            }
-            put_option(&mut packet, option.code, &option.value);
-        }
-        // RFC 3046 §2.2: last, whole and unaltered. It does not count against the client's
-        // maximum, because the relay takes it out.
-        if let Some(relay) = request.get(code::RELAY_AGENT) {
-            put_option(&mut packet, code::RELAY_AGENT, &relay);
-        }
-        packet.push(255);
-        packet.resize(packet.len().max(SHORTEST), 0);
-        (packet.len() <= LONGEST).then_some(packet)
-    }
-
-    fn header(&self, request: &Request<'_>) -> Vec<u8> {
-        let mut packet = Vec::with_capacity(512);
-        packet.resize(HEADER, 0);
-        packet[..3].copy_from_slice(&[2, 1, 6]);
-        packet[4..8].copy_from_slice(&request.xid);
-        packet[10..12].copy_from_slice(&self.flags);
-        let addresses =
-            [(12, self.ciaddr), (16, self.yiaddr), (20, self.siaddr), (24, Some(request.giaddr))];
-        for (at, address) in addresses {
-            let octets = address.unwrap_or(Ipv4Addr::UNSPECIFIED).octets();
-            packet[at..at + 4].copy_from_slice(&octets);
-        }
-        packet[28..44].copy_from_slice(&request.packet[28..44]);
-        packet[236..240].copy_from_slice(&MAGIC);
-        packet
-    }
-}
-
-/// Octets an option takes, with its headers.
-fn size(option: &ReplyOption) -> usize {
-    let length = option.value.len();
-    length + 2 * length.div_ceil(255).max(1)
-}
-
-/// Values longer than 255 octets are split (RFC 3396 §6).
-fn put_option(packet: &mut Vec<u8>, code: u8, value: &[u8]) {
-    let mut chunks = value.chunks(255);
-    let first = chunks.next().unwrap_or_default();
-    for chunk in std::iter::once(first).chain(chunks) {
-        packet.push(code);
-        // Chunks have at most 255 octets.
-        packet.push(u8::try_from(chunk.len()).unwrap_or(u8::MAX));
-        packet.extend_from_slice(chunk);
-    }
-}
-
 /// For cargo-fuzz and the property test: parses, and reads everything that decisions read.
 pub fn fuzz_one(packet: &[u8]) {
     if let Ok(request) = Request::parse(packet) {
         let _ = (request.client().firmware(), request.hostname(), request.room());
-        let _ = request.link_selection();
+        let relay = request.relay();
+        let _ = (relay.place(), relay.relay_name());
         let option =
             |required| ReplyOption { code: code::DOMAIN, value: vec![b'x'; 300], required };
         let options = vec![option(false), option(true)];

@@ -43,6 +43,7 @@ pub fn router(app: Shared) -> Router {
         .route("/api/v1/attempts/{id}/cloud-init", post(reports::cloud_init))
         .route("/api/v1/attempts/{id}/phone-home", post(reports::cloud_init))
         .route("/notify/finish", post(reports::finish))
+        .route_layer(middleware::from_fn_with_state(app.clone(), settled))
         // Each of these may become a line of the journal; downloads do not.
         .route_layer(middleware::from_fn_with_state(Throttle::shared(), throttle::guard))
         .route("/images/sha256/{sha256}", get(image))
@@ -52,6 +53,25 @@ pub fn router(app: Shared) -> Router {
         .layer(DefaultBodyLimit::max(LARGEST_REPORT))
         .layer(middleware::from_fn(in_time))
         .with_state(app)
+}
+
+/// Waits until what the packets of an unknown asker told is in the snapshot: a blade asks for
+/// its script milliseconds after another server gave it an address.
+async fn settled(
+    State(app): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    let snapshot = app.snapshot.load();
+    let unknown = snapshot.by_address(peer.ip()).is_none();
+    if snapshot.learns
+        && unknown
+        && let Err(error) = app.journal.settle().await
+    {
+        return internal(&error).into_response();
+    }
+    next.run(request).await
 }
 
 /// The base of every address told to this blade: as configured, else as it asked.
@@ -80,7 +100,7 @@ async fn script(
     let base = base_url(&app, peer, &headers);
     let snapshot = app.snapshot.load_full();
     // Nobody asks, or chooses, for a blade but the blade itself.
-    if snapshot.by_mac(mac).is_some_and(|blade| !blade.is_at(peer.ip())) {
+    if snapshot.by_mac(mac).is_some_and(|blade| !snapshot.is_at(blade, peer.ip())) {
         return Refusal::Unknown.into_response();
     }
     let reader = Reader::Ipxe(boot::script_url(&base, mac));

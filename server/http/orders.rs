@@ -162,7 +162,7 @@ pub async fn chosen(app: &Arc<App>, peer: SocketAddr, asked: &Asked<'_>, choice:
     let snapshot = app.snapshot.load_full();
     let hold = |why: &str| written(&Order::Wait { why }, asked);
     let entry = app.catalogue.entries().iter().find(|entry| entry.id == choice);
-    let blade = snapshot.by_mac(asked.mac).filter(|blade| blade.is_at(peer.ip()));
+    let blade = snapshot.by_mac(asked.mac).filter(|blade| snapshot.is_at(blade, peer.ip()));
     let name = blade.map(|blade| blade.name.clone());
     if blade.is_none() && !may_choose(app, peer, asked.mac).await {
         return hold("this blade has no address from here");

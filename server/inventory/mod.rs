@@ -16,5 +16,6 @@ pub use doc::{
 pub use duid::Duid;
 pub use intent::intent;
 pub use snapshot::{
-    Attempt, Blade, Intent, Lease, LeaseState, Member, Snapshot, StateOf, address6, addresses,
+    Attempt, Blade, Intent, Lease, LeaseState, Member, Snapshot, StateOf, Whereabouts, address6,
+    addresses,
 };

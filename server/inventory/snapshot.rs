@@ -82,6 +82,16 @@ pub struct Lease {
     pub hostname: Option<String>,
 }
 
+/// Where a MAC of the inventory was last seen on the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// The address it uses, where that is not the reserved one: another server's, or the pool's.
+    pub ip: Option<Ipv4Addr>,
+    pub relay: Option<Ipv4Addr>,
+    /// The switch port as its relay calls it (option 82).
+    pub port: Option<String>,
+}
+
 /// Tells what a blade is to be given, and its newest attempt.
 pub type StateOf<'a> = dyn Fn(&Hostname, Option<&Member>) -> (Intent, Option<Attempt>) + 'a;
 
@@ -94,10 +104,15 @@ pub struct Snapshot {
     pub blades: Vec<Blade>,
     pub clusters: BTreeMap<Hostname, ClusterDoc>,
     pub boot_rules: Vec<BootRule>,
+    /// Some blades' addresses are known only from what is seen on the network.
+    pub learns: bool,
     by_mac: HashMap<Mac, usize>,
     by_ip: HashMap<Ipv4Addr, usize>,
     by_ip6: HashMap<Ipv6Addr, usize>,
     by_name: HashMap<Hostname, usize>,
+    whereabouts: HashMap<Mac, Whereabouts>,
+    /// Addresses that blades use without having them reserved.
+    in_use: HashMap<Ipv4Addr, usize>,
 }
 
 impl Blade {
@@ -123,13 +138,6 @@ impl Blade {
         }
     }
 
-    /// True if `ip` is one of its reserved addresses.
-    pub fn is_at(&self, ip: IpAddr) -> bool {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => self.ip == Some(ip),
-            IpAddr::V6(ip) => self.ip6 == Some(ip),
-        }
-    }
 }
 
 impl Snapshot {
@@ -168,7 +176,13 @@ impl Snapshot {
         self.by_mac.get(&mac).map(|index| &self.blades[*index])
     }
 
+    /// The blade that has `ip`: reserved, else seen in use.
     pub fn by_ip(&self, ip: Ipv4Addr) -> Option<&Blade> {
+        self.by_ip.get(&ip).or_else(|| self.in_use.get(&ip)).map(|index| &self.blades[*index])
+    }
+
+    /// The blade that `ip` is reserved for.
+    pub fn reserved_for(&self, ip: Ipv4Addr) -> Option<&Blade> {
         self.by_ip.get(&ip).map(|index| &self.blades[*index])
     }
 
@@ -184,6 +198,34 @@ impl Snapshot {
     /// The blade whose DHCPv6 identifier is written in the inventory.
     pub fn by_duid(&self, duid: &Duid) -> Option<&Blade> {
         self.blades.iter().find(|blade| blade.duid.as_ref().is_some_and(|own| own.is(duid)))
+    }
+
+    /// Adds where blades were seen. An address counts where it is not given by us, or given from
+    /// a pool to a blade without a reservation; a reservation of another blade wins.
+    pub fn with_whereabouts(
+        mut self,
+        proxy: bool,
+        seen: impl IntoIterator<Item = (Mac, Whereabouts)>,
+    ) -> Snapshot {
+        for (mac, here) in seen {
+            let Some(index) = self.by_mac.get(&mac).copied() else { continue };
+            if let Some(ip) = here.ip.filter(|_| proxy || self.blades[index].ip.is_none()) {
+                self.in_use.insert(ip, index);
+            }
+            self.whereabouts.insert(mac, here);
+        }
+        self.learns = proxy || self.blades.iter().any(|blade| blade.ip.is_none());
+        self
+    }
+
+    /// Where this MAC of a blade was last seen.
+    pub fn whereabouts(&self, mac: Mac) -> Option<&Whereabouts> {
+        self.whereabouts.get(&mac)
+    }
+
+    /// True if requests from `ip` are this blade's.
+    pub fn is_at(&self, blade: &Blade, ip: IpAddr) -> bool {
+        self.by_address(ip).is_some_and(|found| found.name == blade.name)
     }
 
     pub fn by_name(&self, name: &str) -> Option<&Blade> {

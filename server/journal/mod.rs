@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     blade::{Hostname, Kind, Mac, Millis, NewEvent, Phase},
-    config::Config,
+    config::{Config, DhcpMode},
     db::{self, Db, DbError, Tx},
     inventory::{self, Snapshot},
 };
@@ -27,6 +27,7 @@ mod attempts;
 mod changes;
 mod leases;
 mod reports;
+mod whereabouts;
 
 pub use attempts::Begun;
 pub use changes::{Applied, ApplyError, ApplyRequest, Judge};
@@ -138,9 +139,16 @@ impl Journal {
     /// Notes what a service saw, off the packet's way. Never waits: with a full queue the
     /// sighting is dropped, counted and logged.
     pub fn saw(&self, sighting: Sighting) {
+        self.queue(move |write| Box::pin(attempts::saw(write, sighting)));
+    }
+
+    fn queue<F>(&self, work: F)
+    where
+        F: for<'a> FnOnce(&'a mut Write) -> BoxFuture<'a, Result<()>> + Send + 'static,
+    {
         let job: Job = Box::new(move |write| {
             Box::pin(async move {
-                attempts::saw(write, sighting).await?;
+                work(write).await?;
                 Ok(Box::new(|| ()) as Reply)
             })
         });
@@ -267,10 +275,11 @@ async fn load_snapshot(db: &Db, config: &Config) -> Result<Snapshot> {
     let document = db::load_inventory(&mut tx).await?;
     let attempts = db::latest_attempts(&mut tx).await?;
     let holds = db::holds(&mut tx).await?;
+    let whereabouts = db::whereabouts(&mut tx).await?;
     let by_blade: std::collections::HashMap<_, _> =
         attempts.iter().map(|row| (&row.blade, row)).collect();
     let holds: std::collections::HashMap<_, _> = holds.into_iter().collect();
-    Ok(Snapshot::build(config, &document, &|name, member| {
+    let snapshot = Snapshot::build(config, &document, &|name, member| {
         let row = by_blade.get(name);
         let attempt = row.map(|row| inventory::Attempt {
             id: row.id,
@@ -280,5 +289,6 @@ async fn load_snapshot(db: &Db, config: &Config) -> Result<Snapshot> {
         let reason = row.and_then(|row| row.reason.as_deref());
         let hold = holds.get(name).map(String::as_str);
         (inventory::intent(member, attempt.as_ref(), reason, hold), attempt)
-    }))
+    });
+    Ok(snapshot.with_whereabouts(config.dhcp.mode == DhcpMode::Proxy, whereabouts))
 }

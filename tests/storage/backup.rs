@@ -3,7 +3,7 @@
 use firstlight::{
     blade::{Mac, Phase, ReportState},
     db::{self, Db},
-    inventory::{Lease, LeaseState},
+    inventory::{Lease, LeaseState, Whereabouts},
     journal::LeaseChange,
 };
 use rstest::rstest;
@@ -33,6 +33,9 @@ async fn lived_in(engine: Engine) -> Database {
     };
     let leases = [2, 10, 1].map(|last| LeaseChange::Put(lease(last))).to_vec();
     journal.commit_leases(leases).await.unwrap();
+    let ip = Some(std::net::Ipv4Addr::new(10, 12, 7, 1));
+    journal.located(mac, Whereabouts { ip, relay: None, port: Some("sw1 · 7".to_owned()) });
+    journal.settle().await.unwrap();
     let mut tx = base.db.begin().await.unwrap();
     db::ask_power(&mut tx, &name("b1"), "on", 1).await.unwrap();
     tx.commit().await.unwrap();

@@ -1,6 +1,9 @@
 //! OFFER, ACK and NAK put together (RFC 2131 table 3).
 
-use std::{borrow::Cow, net::Ipv4Addr};
+use std::{
+    borrow::Cow,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use super::{Answer, Decision, Exchange, To};
 use crate::{
@@ -8,13 +11,13 @@ use crate::{
     config::Subnet,
     dhcp::{
         seen::What,
-        wire::{Reply, ReplyOption, code},
+        wire::{BOOT_SERVER_PORT, CLIENT_PORT, Reply, ReplyOption, SERVER_PORT, code},
     },
     inventory::Lease,
 };
 
-const OFFER: u8 = 2;
-const ACK: u8 = 5;
+pub(super) const OFFER: u8 = 2;
+pub(super) const ACK: u8 = 5;
 const NAK: u8 = 6;
 
 /// Sent to clients that do not say what they want.
@@ -44,7 +47,7 @@ impl<'a> Exchange<'a> {
         let server = self.server_address(subnet);
         let mut options = vec![
             required(code::MESSAGE_TYPE, [NAK]),
-            required(code::SERVER_ID, server.octets()),
+            required(code::SERVER_ID, self.server_id(server).octets()),
             required(code::MESSAGE, why.as_bytes()),
         ];
         options.extend(self.request.get(code::CLIENT_ID).map(|id| required(code::CLIENT_ID, id)));
@@ -60,7 +63,7 @@ impl<'a> Exchange<'a> {
         };
         let packet = Reply { flags, options, ..Reply::default() }.encode(self.request);
         Decision {
-            answer: packet.map(|packet| Answer { packet, from: server, to }),
+            answer: packet.map(|packet| self.answer(packet, server, to)),
             durable: None,
             probe: None,
             seen: vec![self.note(What::Naked, Some(asked), format!("refused {asked}: {why}"))],
@@ -98,7 +101,7 @@ impl<'a> Exchange<'a> {
         seen.boot_file = (!file.is_empty()).then_some(file);
         match reply.encode(self.request) {
             Some(packet) => Decision {
-                answer: Some(Answer { packet, from: server, to: self.destination(yiaddr) }),
+                answer: Some(self.answer(packet, server, self.destination(yiaddr))),
                 durable,
                 probe: None,
                 seen: vec![seen],
@@ -107,19 +110,35 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// From the port that was asked, to the one that waits for it.
+    pub(super) fn answer(&self, packet: Vec<u8>, server: Ipv4Addr, to: To) -> Answer {
+        let asked = self.request.arrival;
+        let to_port = match to {
+            // RFC 8357 §4: a relay that says so is answered where it sent from.
+            To::Relay(_) if self.relay.source_port => asked.from.port(),
+            To::Relay(_) => SERVER_PORT,
+            _ if asked.port == BOOT_SERVER_PORT && asked.from.port() != 0 => asked.from.port(),
+            _ => CLIENT_PORT,
+        };
+        Answer { packet, from: SocketAddrV4::new(server, asked.port), to, to_port }
+    }
+
     /// RFC 2131 §4.1.
     fn destination(&self, yiaddr: Option<Ipv4Addr>) -> To {
         let (giaddr, ciaddr) = (self.request.giaddr, self.request.ciaddr);
-        let on_link = |ip| self.via.addresses.iter().any(|address| address.contains(&ip));
         match yiaddr {
             _ if !giaddr.is_unspecified() => To::Relay(giaddr),
-            _ if !ciaddr.is_unspecified() && on_link(ciaddr) => {
+            _ if !ciaddr.is_unspecified() && self.on_link(ciaddr) => {
                 To::Client(ciaddr, self.request.mac)
             }
             _ if !ciaddr.is_unspecified() => To::Routed(ciaddr),
             Some(ip) if !self.request.broadcast => To::Client(ip, self.request.mac),
             _ => To::Broadcast,
         }
+    }
+
+    pub(super) fn on_link(&self, ip: Ipv4Addr) -> bool {
+        self.via.addresses.iter().any(|address| address.contains(&ip))
     }
 
     fn options(
@@ -130,8 +149,8 @@ impl<'a> Exchange<'a> {
         with_lease: bool,
         subnet: &Subnet,
     ) -> Vec<ReplyOption> {
-        let mut have =
-            vec![required(code::MESSAGE_TYPE, [kind]), required(code::SERVER_ID, server.octets())];
+        let mut have = vec![required(code::MESSAGE_TYPE, [kind])];
+        have.push(required(code::SERVER_ID, self.server_id(server).octets()));
         if with_lease {
             let lease = self.lease_seconds();
             have.push(required(code::LEASE_TIME, lease.to_be_bytes()));
@@ -207,7 +226,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn required(code: u8, value: impl AsRef<[u8]>) -> ReplyOption {
+pub(super) fn required(code: u8, value: impl AsRef<[u8]>) -> ReplyOption {
     ReplyOption { code, value: value.as_ref().to_vec(), required: true }
 }
 

@@ -48,7 +48,7 @@ impl<'a> Exchange<'a> {
         subnets: &[&'a Subnet],
     ) -> Decision {
         let request = self.request;
-        if request.server_id.is_some_and(|id| !self.via.own.contains(&id)) {
+        if request.server_id.is_some_and(|id| !self.is_us(id)) {
             return self.ignore(None, "it took another server's offer".to_owned());
         }
         let in_use = !request.ciaddr.is_unspecified();
@@ -241,7 +241,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn names_us(&self) -> bool {
-        self.request.server_id.is_some_and(|id| self.via.own.contains(&id))
+        self.request.server_id.is_some_and(|id| self.is_us(id))
     }
 
     fn declined(&self, book: &LeaseBook, ip: Ipv4Addr) -> bool {

@@ -3,6 +3,7 @@
 mod kit;
 mod options;
 mod pool;
+mod proxy;
 mod relay;
 
 use kit::*;

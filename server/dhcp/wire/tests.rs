@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::*;
+use super::{encode::SHORTEST, *};
 
 /// A DISCOVER with `options` behind its message type.
 fn discover(options: &[u8]) -> Vec<u8> {

@@ -7,8 +7,8 @@ use crate::{
     config::Config,
     dhcp::{
         leases::LeaseBook,
-        reply::{Decision, Interface, To, decide},
-        wire::Request,
+        reply::{Answer, Decision, Interface, To, decide, decide_as_proxy},
+        wire::{Arrival, Request},
     },
     inventory::{Document, Intent, Lease, Snapshot},
 };
@@ -154,6 +154,14 @@ impl Desk {
         Asked(decision)
     }
 
+    /// In proxy mode, to port 67 or 4011 from an address.
+    pub fn ask_proxy(&self, packet: &Packet, from: &str, port: u16) -> Asked {
+        let octets = packet.octets();
+        let arrival = Arrival { from: from.parse().unwrap(), port };
+        let request = Request::parse(&octets).unwrap().came(arrival);
+        Asked(decide_as_proxy(&self.snapshot, &request, &self.via, self.now))
+    }
+
     pub fn with_intent(&mut self, intent: &Intent) {
         self.snapshot = snapshot(intent);
     }
@@ -178,11 +186,15 @@ pub struct Asked(pub Decision);
 
 impl Asked {
     pub fn reply(&self) -> Reply {
-        Reply(self.0.answer.as_ref().expect("an answer").packet.clone())
+        Reply(self.answer().packet.clone())
+    }
+
+    pub fn answer(&self) -> &Answer {
+        self.0.answer.as_ref().expect("an answer")
     }
 
     pub fn to(&self) -> To {
-        self.0.answer.as_ref().expect("an answer").to
+        self.answer().to
     }
 }
 

@@ -1,0 +1,71 @@
+//! DHCP servers and relays of others, in namespaces of their own.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::net::runs;
+
+/// A program of somebody else; stopped when it is dropped.
+pub struct Other {
+    child: Child,
+    /// Its leases, its log.
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Other {
+    /// Starts `command` in `ns` and waits until it has UDP port 67. `DIR` in it is a directory.
+    fn start(ns: &str, command: &str, files: &[(&str, &str)]) -> Other {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let command = command.replace("DIR", &dir.path().display().to_string());
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let child = Command::new("ip")
+            .args(["netns", "exec", ns, "sh", "-c", &format!("exec {command}")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let other = Other { child, dir };
+        let until = Instant::now() + Duration::from_secs(20);
+        while runs(ns, "ss -H -lun sport = 67").stdout.is_empty() {
+            assert!(Instant::now() < until, "{command} has no port 67: {}", other.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        other
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// dnsmasq on `port`, with a range of 10.12.7.x or what `range` says.
+    pub fn dnsmasq(ns: &str, port: &str, range: &str) -> Other {
+        let command = format!(
+            "dnsmasq --keep-in-foreground --log-facility=- --log-dhcp --conf-file=/dev/null \
+             --port=0 --interface={port} --bind-interfaces --no-ping --user=root \
+             --dhcp-leasefile=DIR/leases --pid-file= --dhcp-range={range}"
+        );
+        Other::start(ns, &command, &[])
+    }
+
+    /// dhcpd of ISC on `port`.
+    pub fn dhcpd(ns: &str, port: &str) -> Other {
+        let config = "authoritative; default-lease-time 600; max-lease-time 600;\n\
+                      subnet 10.12.0.0 netmask 255.255.0.0 { range 10.12.7.1 10.12.7.50; }\n";
+        let command = format!("dhcpd -4 -f -d --no-pid -cf DIR/dhcpd.conf -lf DIR/leases {port}");
+        Other::start(ns, &command, &[("dhcpd.conf", config), ("leases", "")])
+    }
+}
