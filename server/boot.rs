@@ -5,6 +5,7 @@ mod grub;
 mod ipxe;
 mod names;
 mod order;
+mod program;
 mod pxelinux;
 mod rules;
 mod table;
@@ -14,6 +15,7 @@ use std::fmt::Write as _;
 
 pub use names::{Name, Whose, name};
 pub use order::{Files, Order, Reader, ScriptError};
+pub use program::fits_name;
 pub use pxelinux::Reader as Pxelinux;
 pub use rules::{check, override_for};
 pub use table::{HTTP, Loader, PXE, Platform, Program, ROMS, Row, loader};
