@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "config",
     "reconcile",
     "dhcp/reply",
+    "dhcp/rehearse",
     "dhcp/wire",
     "tftp/wire",
     "tftp/transfer",

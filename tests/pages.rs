@@ -55,6 +55,7 @@ impl Site {
             told: firstlight::http::Repeats::default(),
             started: journal::now(),
             shutdown: stop.clone(),
+            rehearse: Arc::new(|_, _| Vec::new()),
             check: Arc::new(Vec::new),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -73,12 +73,12 @@ pub static ROMS: [Row; 7] = [
     row("UEFI x64", Platform::X64, PXE, 7, "snponly.efi"),
     // RFC 4578 calls 9 x64 and 7 EBC; erratum 4625 swaps them. Firmware of both schools exists.
     row("UEFI x64", Platform::X64, PXE, 9, "snponly.efi"),
-    row("UEFI arm64", Platform::Arm64, PXE, 11, "snponly-arm64.efi"),
+    row("UEFI arm64", Platform::Arm64, PXE, 11, "ipxe-arm64.efi"),
     // IANA: 15 is "x86 UEFI boot from HTTP". No blade has a 32-bit UEFI any more; the same muddle
     // as with 7 and 9 makes it more likely that an x64 firmware says it.
     row("UEFI x64 HTTP", Platform::X64, HTTP, 15, "snponly.efi"),
     row("UEFI x64 HTTP", Platform::X64, HTTP, 16, "snponly.efi"),
-    row("UEFI arm64 HTTP", Platform::Arm64, HTTP, 19, "snponly-arm64.efi"),
+    row("UEFI arm64 HTTP", Platform::Arm64, HTTP, 19, "ipxe-arm64.efi"),
 ];
 
 /// What is known of a boot program by its file name.
@@ -100,10 +100,10 @@ static LOADERS: [(&str, Platform, Program, bool); 12] = [
     ("shimx64.efi", Platform::X64, Program::Grub, true),
     ("grubx64.efi", Platform::X64, Program::Grub, true),
     ("mmx64.efi", Platform::X64, Program::Own, true),
-    ("snponly-arm64.efi", Platform::Arm64, Program::Ipxe, false),
     ("ipxe-arm64.efi", Platform::Arm64, Program::Ipxe, false),
     ("shimaa64.efi", Platform::Arm64, Program::Grub, true),
     ("grubaa64.efi", Platform::Arm64, Program::Grub, true),
+    ("mmaa64.efi", Platform::Arm64, Program::Own, true),
 ];
 
 /// What a boot program's name says. An operator's own say it by convention, which `image import`

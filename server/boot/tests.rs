@@ -50,7 +50,7 @@ fn url(path: &str) -> BootAnswer {
 #[case::pxe21_2_2_bios(&[0], "undionly.kpxe", "BIOS")]
 #[case::rfc4578_2_1_uefi_x64(&[7], "snponly.efi", "UEFI x64")]
 #[case::rfc4578_erratum_4625(&[9], "snponly.efi", "UEFI x64")]
-#[case::iana_11_uefi_arm64(&[11], "snponly-arm64.efi", "UEFI arm64")]
+#[case::iana_11_uefi_arm64(&[11], "ipxe-arm64.efi", "UEFI arm64")]
 #[case::rfc4578_several_values(&[6, 7], "snponly.efi", "UEFI x64")]
 fn a_rom_gets_the_boot_file_of_its_architecture(
     #[case] archs: &[u16],
@@ -69,7 +69,7 @@ fn pxe21_2_2_1_the_vendor_class_tells_the_architecture_where_option_93_is_absent
 #[rstest]
 #[case::uefi_2_10_24_7_x64(16, "snponly.efi")]
 #[case::called_x86_by_iana(15, "snponly.efi")]
-#[case::uefi_2_10_24_7_arm64(19, "snponly-arm64.efi")]
+#[case::uefi_2_10_24_7_arm64(19, "ipxe-arm64.efi")]
 fn uefi_http_boot_gets_a_url(#[case] arch: u16, #[case] loader: &str) {
     assert_eq!(answer(&http(arch), Some(&Intent::Menu)), url(&format!("loaders/{loader}")));
     assert_eq!(answer(&http(arch), None), url(&format!("loaders/{loader}")));

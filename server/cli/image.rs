@@ -18,19 +18,28 @@ use super::{
     show::{self, Output},
     table::{size, span},
 };
-use crate::{blade::Arch, config::Config, images::Images};
+use crate::{
+    blade::Arch,
+    config::Config,
+    images::{Images, holds_loaders, import_loaders},
+};
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Take a boot image in, checked byte by byte: a directory with a bundle.toml, or a .tar of one
+    /// Take a boot image in, checked byte by byte: a directory with a bundle.toml, or a .tar of one;
+    /// or boot programs: a directory of `make loaders`, or a file of your own
     #[command(
         after_help = "All or nothing: a file that is short or changed leaves the store as it was.
+A boot program of your own is named for what it is: it ends in .efi for UEFI, holds arm64 or aa64
+for arm64, and signed if Secure Boot firmware accepts it; the file itself is held against that.
 
-Example:
-  firstlight image import boot-assets/out/debian-12"
+Examples:
+  firstlight image import build/images/debian-12
+  firstlight image import build/loaders
+  firstlight image import snponly-vendor.efi"
     )]
     Import {
-        #[arg(value_name = "DIR|TAR")]
+        #[arg(value_name = "DIR|TAR|FILE")]
         bundle: PathBuf,
         #[command(flatten)]
         store: Store,
@@ -86,19 +95,26 @@ pub struct Store {
 }
 
 impl Store {
+    fn dir(&self) -> Result<PathBuf, ExitCode> {
+        if let Some(dir) = &self.data_dir {
+            return Ok(dir.clone());
+        }
+        match crate::daemon::read_config(&self.config) {
+            Ok(Config { data_dir, .. }) => Ok(data_dir),
+            Err(error) => {
+                eprintln!(
+                    "firstlight: {error}\nName the right one with --config, or the images' place with --data-dir."
+                );
+                Err(ExitCode::from(2))
+            }
+        }
+    }
+
     /// Exit code 2 and a message if the configuration is bad.
     fn open(&self) -> anyhow::Result<Result<Images, ExitCode>> {
-        let dir = match &self.data_dir {
-            Some(dir) => dir.clone(),
-            None => match crate::daemon::read_config(&self.config) {
-                Ok(Config { data_dir, .. }) => data_dir,
-                Err(error) => {
-                    eprintln!(
-                        "firstlight: {error}\nName the right one with --config, or the images' place with --data-dir."
-                    );
-                    return Ok(Err(ExitCode::from(2)));
-                }
-            },
+        let dir = match self.dir() {
+            Ok(dir) => dir,
+            Err(code) => return Ok(Err(code)),
         };
         Ok(Ok(Images::open(&dir).with_context(|| format!("boot images in {}", dir.display()))?))
     }
@@ -110,6 +126,17 @@ pub fn run(command: ImageCommand) -> anyhow::Result<ExitCode> {
     | ImageCommand::List { store, .. }
     | ImageCommand::Missing { store }
     | ImageCommand::Gc { store }) = &command;
+    if let ImageCommand::Import { bundle, store } = &command
+        && holds_loaders(bundle)
+    {
+        let dir = match store.dir() {
+            Ok(dir) => dir,
+            Err(code) => return Ok(code),
+        };
+        let names = import_loaders(&dir, bundle).context("nothing was imported")?;
+        say(&format!("imported boot programs: {}\n", names.join(", ")))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let images = match store.open()? {
         Ok(images) => images,
         Err(code) => return Ok(code),

@@ -19,6 +19,7 @@ pub mod image;
 pub mod lines;
 pub mod lists;
 pub mod operate;
+pub mod rehearse;
 pub mod say;
 pub mod screen;
 pub mod show;
@@ -85,6 +86,15 @@ Examples:
     #[command(after_help = "Example:
   firstlight render r1-c1-b01 --format cloud-init")]
     Render(show::RenderArgs),
+    /// Show what a machine would be told at each step of its boot, and which rule led to it
+    #[command(
+        after_help = "Nothing is changed by it: real packets, decided as on the wire, and not sent.
+
+Examples:
+  firstlight rehearse 52:54:00:00:01:01
+  firstlight rehearse 52:54:00:00:01:01 --firmware uefi-x64-http --hex"
+    )]
+    Rehearse(rehearse::RehearseArgs),
     /// Show what a deploy would do to each blade, and what stands in its way
     #[command(after_help = "Exit code 1 if something stands in the way.
 
@@ -221,6 +231,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Get(args) => show::get(args).await,
         Command::Describe(args) => show::describe(args).await,
         Command::Render(args) => show::render(args).await,
+        Command::Rehearse(args) => rehearse::run(args).await,
         Command::Plan(args) => operate::plan(args).await,
         Command::Deploy(args) => operate::deploy(args).await,
         Command::Watch(args) => watch::run(args).await,

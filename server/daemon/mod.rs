@@ -78,11 +78,15 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
     let db = Db::open(&config.database, &config.data_dir).await?;
     let (journal, writer) = Journal::start(db, config.clone()).await?;
     let loaders = Loaders::open(&config.data_dir);
-    let app = Arc::new(app(&config, journal.clone(), loaders, shutdown)?);
     let dhcp = match config.dhcp.mode {
         DhcpMode::Off => None,
         DhcpMode::Server | DhcpMode::Proxy => Some(sightings::bind_dhcp(&config, &journal).await?),
     };
+    let rehearse = match &dhcp {
+        Some(server) => server.rehearsal(),
+        None => Arc::new(|_, _| Vec::new()),
+    };
+    let app = Arc::new(app(&config, journal.clone(), loaders, rehearse, shutdown)?);
     let tftp = sightings::bind_tftp(&config, &app).await?;
     tracing::info!(site = config.site, boot = %config.boot.http, ui = %ui.local_addr()?, "firstlight serves");
     Ok(Daemon { app, writer, dhcp, tftp, boot, ui, _lock: lock })
@@ -92,6 +96,7 @@ fn app(
     config: &Arc<Config>,
     journal: Journal,
     loaders: Loaders,
+    rehearse: dhcp::Rehearse,
     shutdown: CancellationToken,
 ) -> anyhow::Result<App> {
     let images = Images::open(&config.data_dir).context("boot images")?;
@@ -123,6 +128,7 @@ fn app(
         told: http::Repeats::default(),
         started: journal::now(),
         shutdown,
+        rehearse,
         check,
     })
 }

@@ -95,6 +95,7 @@ fn dhcp_sighting(snapshot: &Snapshot, seen: dhcp::Seen) -> Sighting {
             "ip": seen.ip, "firmware": seen.firmware, "boot_file": seen.boot_file, "relay": seen.relay,
             "relay_agent": seen.relay_agent, "relay_name": seen.relay_name, "switch_port": seen.switch_port,
             "uuid": seen.uuid, "hostname": seen.hostname,
+            "rule": seen.rule,
         }),
     }
 }
@@ -133,7 +134,7 @@ pub async fn bind_tftp(config: &Config, app: &http::Shared) -> anyhow::Result<tf
     };
     let listen: Vec<tftp::Listen> = config.boot.interfaces.iter().flat_map(on).collect();
     let journal = app.journal.clone();
-    let open = open(app.clone(), config.boot.http.port());
+    let open = open(app.clone());
     let (known, images) = (journal.snapshot(), app.images.clone());
     let on_event: tftp::OnEvent = Arc::new(move |event| {
         let kind = |sha256: &str| images.kind_of(sha256);
@@ -150,7 +151,7 @@ pub async fn bind_tftp(config: &Config, app: &http::Shared) -> anyhow::Result<tf
 
 /// Finds what a name means: a configuration made for who asks, a file of a boot image, or a boot
 /// program.
-fn open(app: http::Shared, http_port: u16) -> tftp::Open {
+fn open(app: http::Shared) -> tftp::Open {
     let runtime = tokio::runtime::Handle::current();
     Arc::new(move |request: &tftp::Request| match boot::name(&request.name) {
         Name::Image(sha256) => app.images.open_blob(sha256).map_err(|error| {
@@ -165,7 +166,7 @@ fn open(app: http::Shared, http_port: u16) -> tftp::Open {
             found.map(|program| program.bytes).ok_or(tftp::OpenError::NotFound)
         }
         _ => {
-            let base = boot::base_url(app.boot_url.as_deref(), request.local, http_port);
+            let base = http::base_at(&app, request.local);
             let made = http::boot_document(&app, request.client, &request.name, &base, false);
             let text = runtime.block_on(made).ok_or(tftp::OpenError::NotFound)?;
             Ok(text.into())

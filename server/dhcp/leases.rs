@@ -34,7 +34,7 @@ pub struct Entry {
 }
 
 /// The pools of all subnets.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LeaseBook {
     by_ip: HashMap<Ipv4Addr, Entry>,
     /// A client has one address in each subnet it was seen on.
@@ -44,7 +44,7 @@ pub struct LeaseBook {
 
 /// The next free address costs O(log n): first those never given, by a cursor that only goes
 /// forward, then the one that lapsed longest ago.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pool {
     cidr: Ipv4Net,
     ranges: Vec<IpRange>,

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Complaint, Desk, Entry, Hold, Job, State,
+    Complaint, Desk, Entry, Hold, Job, LeaseBook, State,
     net::{self, Sockets},
     reply::{Answer, Decision, Interface, POOL_QUARANTINE_MS, decide, decide_as_proxy},
     seen::{Seen, What},
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     blade::Millis,
     config::DhcpMode,
-    inventory::{Lease, LeaseState},
+    inventory::{Lease, LeaseState, Snapshot},
 };
 
 /// Interfaces are looked at again this often: addresses and links come and go.
@@ -174,17 +174,13 @@ impl Listener {
     /// Decides under the lock; notes that repeat are taken out.
     fn decide(&self, request: &Request<'_>, now: Millis) -> (Decision, Option<Seen>) {
         let snapshot = self.desk.options.snapshot.load_full();
-        let interface = self.interface.load();
         let mut guard = self.desk.state();
         let state: &mut State = &mut guard;
         if !state.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &snapshot)) {
             state.book.rewind();
             state.known = Some(Arc::clone(&snapshot));
         }
-        let mut decision = match self.desk.options.mode {
-            DhcpMode::Proxy => decide_as_proxy(&snapshot, request, &interface, now),
-            _ => decide(&snapshot, &mut state.book, request, &interface, now),
-        };
+        let mut decision = self.judge(&snapshot, &mut state.book, request, now);
         let twin = snapshot.by_mac(request.mac).and_then(|_| {
             let text = state.witness.look(request.mac, &request.client().uuid?, now)?;
             let seen = decision.seen.first()?;
@@ -195,6 +191,26 @@ impl Listener {
         let twin = twin.filter(&mut passes);
         decision.seen.retain(passes);
         (decision, twin)
+    }
+
+    /// True if the interface has an address of this network.
+    pub fn is_on(&self, network: ipnet::Ipv4Net) -> bool {
+        self.interface.load().addresses.iter().any(|address| network.contains(&address.addr()))
+    }
+
+    /// The decision about a packet, on the wire and in rehearsals.
+    pub fn judge(
+        &self,
+        snapshot: &Snapshot,
+        book: &mut LeaseBook,
+        request: &Request<'_>,
+        now: Millis,
+    ) -> Decision {
+        let interface = self.interface.load();
+        match self.desk.options.mode {
+            DhcpMode::Proxy => decide_as_proxy(snapshot, request, &interface, now),
+            _ => decide(snapshot, book, request, &interface, now),
+        }
     }
 
     /// Failures are logged: the client asks again.
@@ -231,7 +247,7 @@ impl Listener {
     }
 }
 
-fn now() -> Millis {
+pub fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
 }

@@ -7,6 +7,7 @@ mod arp;
 mod leases;
 mod listener;
 mod net;
+mod rehearse;
 pub mod reply;
 mod seen;
 pub mod wire;
@@ -35,7 +36,8 @@ use self::{
     wire::Dropped,
 };
 use crate::{
-    blade::Millis,
+    blade::{Mac, Millis},
+    boot::{Exchange, Player},
     config::DhcpMode,
     inventory::{Lease, Snapshot},
 };
@@ -44,6 +46,9 @@ use crate::{
 pub type Tell = Arc<dyn Fn(Seen) + Send + Sync>;
 /// Writes leases, each the new row of its `ip`, all or none; `Ok` means they are on disk.
 pub type Commit = Arc<dyn Fn(Vec<Lease>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// Tells what a program on this MAC would be answered now; nothing is kept.
+pub type Rehearse = Arc<dyn Fn(Player, Mac) -> Vec<Exchange> + Send + Sync>;
 
 /// What a server is made of.
 #[derive(Clone)]
@@ -162,6 +167,30 @@ impl Server {
     pub fn dropped(&self) -> Arc<dyn Fn() -> BTreeMap<Dropped, u64> + Send + Sync> {
         let desk = Arc::clone(&self.desk);
         Arc::new(move || desk.state().dropped.clone())
+    }
+
+    /// Rehearsals on the interfaces as they are at each call; lives on after the server.
+    pub fn rehearsal(&self) -> Rehearse {
+        let (desk, listeners) = (Arc::clone(&self.desk), self.listeners.clone());
+        Arc::new(move |player, mac| {
+            let snapshot = desk.options.snapshot.load_full();
+            let ip = snapshot.by_mac(mac).and_then(|blade| blade.ip);
+            let subnet = ip.and_then(|ip| snapshot.subnet_of(ip));
+            let at = |listener: &&Arc<Listener>| subnet.is_some_and(|s| listener.is_on(s.cidr));
+            let here = listeners.iter().find(at);
+            // A blade on none of our links asks through a relay, which is its gateway.
+            let giaddr = match (here, subnet) {
+                (None, Some(subnet)) => {
+                    subnet.gateway.or(subnet.cidr.hosts().next()).unwrap_or(Ipv4Addr::UNSPECIFIED)
+                }
+                _ => Ipv4Addr::UNSPECIFIED,
+            };
+            let Some(listener) = here.or(listeners.first()) else { return Vec::new() };
+            let mut book = desk.state().book.clone();
+            rehearse::exchanges(player, mac, giaddr, &mut |request| {
+                listener.judge(&snapshot, &mut book, request, listener::now())
+            })
+        })
     }
 
     /// Serves until cancelled; every answer owed to a written lease is sent before it returns.

@@ -284,6 +284,7 @@ impl<'a> Exchange<'a> {
             uuid: self.client.uuid.as_ref().map(uuid_text),
             hostname: self.request.hostname(),
             detail,
+            rule: String::new(),
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Seen {
     pub hostname: Option<String>,
     /// One line for people.
     pub detail: String,
+    /// The rule that chose the boot file; empty where nothing was chosen.
+    pub rule: String,
 }
 
 /// Two machines with one MAC are noticed by their SMBIOS UUIDs.

@@ -13,7 +13,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{App, Shared, install, live, operate, view};
+use super::{App, Shared, install, live, operate, rehearse, view};
 use crate::{
     blade::{AttemptId, Hostname},
     db::{self, DbError, Tx},
@@ -29,6 +29,7 @@ pub fn router() -> Router<Shared> {
         .route("/blades/{name}", get(blade))
         .route("/blades/{name}/render", get(render))
         .route("/blades/{name}/{action}", post(operate::act))
+        .route("/rehearse/{mac}", get(rehearse::rehearse))
         .route("/racks", get(racks))
         .route("/clusters", get(clusters))
         .route("/clusters/{name}", get(operate::cluster))

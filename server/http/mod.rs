@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::{
-    blade::Millis,
+    blade::{Mac, Millis},
+    boot::{Exchange, Player},
     db::DbError,
     images::{Images, Loaders},
     inventory::{ClusterDoc, Snapshot},
@@ -27,6 +28,7 @@ mod orders;
 mod pages;
 mod people;
 mod refusal;
+mod rehearse;
 mod reports;
 mod throttle;
 mod token;
@@ -34,7 +36,7 @@ pub mod view;
 
 pub use boot::router as boot_router;
 pub use listen::serve;
-pub use orders::document as boot_document;
+pub use orders::{base_at, document as boot_document};
 pub use people::router as people_router;
 pub use throttle::Repeats;
 pub use token::BootKey;
@@ -55,6 +57,8 @@ pub struct App {
     /// When this daemon began.
     pub started: Millis,
     pub shutdown: tokio_util::sync::CancellationToken,
+    /// What a program on a MAC would be answered by DHCP now; nothing where it is off.
+    pub rehearse: Arc<dyn Fn(Player, Mac) -> Vec<Exchange> + Send + Sync>,
     /// What `check` would say of this daemon's surroundings.
     pub check: Arc<dyn Fn() -> Vec<view::Finding> + Send + Sync>,
 }

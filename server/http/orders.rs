@@ -1,7 +1,10 @@
 //! What a blade that boots from the network is told, whatever program asks for it: iPXE its
 //! script by HTTP, GRUB and pxelinux their configurations by TFTP or HTTP.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::{App, Shared, install, refusal::ipv4};
 use crate::{
@@ -19,6 +22,12 @@ pub struct Asked<'a> {
     /// Base of every address told to this blade.
     pub base: &'a str,
     pub reader: Reader,
+}
+
+/// The base of every address told to a blade that asked on our address `local` without naming us.
+pub fn base_at(app: &App, local: IpAddr) -> String {
+    let port = app.journal.config().boot.http.port();
+    boot::base_url(app.boot_url.as_deref(), local, port)
 }
 
 /// The configuration that a program asks for by name, `None` if there is none of this name for

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 const MANIFEST: &str = include_str!("../../boot-assets/loaders.toml");
 
 /// Boot programs have about one MB; what is larger is none.
-const LIMIT: u64 = 64 << 20;
+pub const LIMIT: u64 = 64 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,7 +124,7 @@ fn read_limited(path: &Path, size: u64) -> io::Result<Bytes> {
     fs::read(path).map(Bytes::from)
 }
 
-fn is_plain(name: &str) -> bool {
+pub fn is_plain(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))

@@ -19,12 +19,14 @@ use memmap2::Mmap;
 mod import;
 mod loaders;
 mod manifest;
+mod own;
 mod source;
 mod verify;
 
 pub use import::{ImportError, Imported};
 pub use loaders::{Loaders, MissingLoader, Program};
 pub use manifest::{Artifact, Compression, DiskImage, ImageSet, Kind, Os};
+pub use own::{LoaderError, holds_loaders, import_loaders};
 pub use verify::Problem;
 
 /// Files kept mapped. A rack boots one or two images of three files each.

@@ -137,7 +137,6 @@ impl Blade {
             attempt: None,
         }
     }
-
 }
 
 impl Snapshot {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Answer, Decision, Exchange, To};
 use crate::{
-    boot::{BootAnswer, Firmware, INSTALLED, local_boot_menu},
+    boot::{BootAnswer, Choice, Firmware, INSTALLED, local_boot_menu},
     config::Subnet,
     dhcp::{
         seen::What,
@@ -78,7 +78,7 @@ impl<'a> Exchange<'a> {
         durable: Option<Lease>,
     ) -> Decision {
         let server = self.server_address(subnet);
-        let boot = self.boot(server).answer;
+        let Choice { answer: boot, rule } = self.boot(server);
         let (file, detail) = match &boot {
             BootAnswer::None(why) => (String::new(), (*why).to_owned()),
             BootAnswer::Disk => (String::new(), INSTALLED.to_owned()),
@@ -99,6 +99,7 @@ impl<'a> Exchange<'a> {
         let what = if kind == OFFER { What::Offered } else { What::Acked };
         let mut seen = self.note(what, yiaddr, detail);
         seen.boot_file = (!file.is_empty()).then_some(file);
+        seen.rule = rule;
         match reply.encode(self.request) {
             Some(packet) => Decision {
                 answer: Some(self.answer(packet, server, self.destination(yiaddr))),

@@ -10,7 +10,7 @@ use super::{
     answer::{ACK, OFFER, required},
 };
 use crate::{
-    boot::{BootAnswer, Firmware, HTTP, INSTALLED, PXE, local_boot_menu},
+    boot::{BootAnswer, Choice, Firmware, HTTP, INSTALLED, PXE, local_boot_menu},
     dhcp::{
         seen::What,
         wire::{BOOT_SERVER_PORT, Message, Reply, ReplyOption, code},
@@ -73,7 +73,7 @@ impl Exchange<'_> {
             Ok(server) => server,
             Err(why) => return self.ignore(None, why),
         };
-        let boot = self.boot(server).answer;
+        let Choice { answer: boot, rule } = self.boot(server);
         let file = match &boot {
             BootAnswer::None(why) => return self.ignore(None, (*why).to_owned()),
             BootAnswer::Disk => String::new(),
@@ -97,6 +97,7 @@ impl Exchange<'_> {
         };
         let mut seen = self.note(what, None, detail);
         seen.boot_file = (!file.is_empty()).then_some(file);
+        seen.rule = rule;
         match reply.encode(self.request) {
             Some(packet) => Decision {
                 answer: Some(self.answer(packet, server, to)),
