@@ -2,6 +2,7 @@
 
 mod assets;
 pub mod cable;
+mod clients;
 mod doors;
 mod hostile;
 mod identity;

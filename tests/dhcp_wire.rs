@@ -1,5 +1,6 @@
 //! DHCP at the wire: the real server in a network namespace, clients of ours and of others.
 
+mod demands;
 pub mod net;
 mod others;
 mod proxy;

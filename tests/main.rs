@@ -2,7 +2,9 @@
 mod boot_http;
 mod boot_images;
 mod commands;
+mod conformance;
 mod dhcp_wire;
+mod fuzz_seeds;
 mod house;
 mod install_script;
 mod lab;

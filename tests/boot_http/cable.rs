@@ -47,6 +47,10 @@ impl Cable {
         cable
     }
 
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
