@@ -2,8 +2,11 @@
 # Builds what a blade boots and what it installs, from Debian packages:
 #   vmlinuz, initrd.img   the live image that runs the installer
 #   disk.img.zst          the installable disk: Debian with cloud-init, sshd and etcd
+#   arm64/...             the same three for arm64, where --arch names it
 #   bundle.toml           the list of the above, for `firstlight image import`
-# Usage: boot-assets/build-images.sh [--force] [OUTDIR]     (default build/images/debian-12)
+# Usage: boot-assets/build-images.sh [--force] [--arch amd64,arm64] [OUTDIR]
+#   (default: amd64, build/images/debian-12)
+# Another architecture than the host's takes qemu-user-static and root: its packages' scripts run emulated.
 # Needs root, or unprivileged user namespaces, for mmdebstrap alone. Packages come from this machine's
 # own apt sources; two builds from the same package versions give the same bytes.
 set -eu
@@ -14,7 +17,7 @@ TOP=$(dirname "$HERE")
 OUT=$TOP/build/images/debian-12
 FORCE=no
 SUITE=bookworm
-ARCH=amd64
+ARCHS=amd64
 # Fixed, so that builds are equal; the installer gives each blade's disk its own.
 DISK_ID=F1257116-87D1-4B1A-9E0C-000000000000
 ROOT_PART_ID=F1257116-87D1-4B1A-9E0C-000000000003
@@ -28,32 +31,60 @@ die() { echo "build-images: $*" >&2; exit 1; }
 
 main() {
     STARTED=$(date +%s)
-    for arg in "$@"; do
-        case $arg in
+    while [ $# -gt 0 ]; do
+        case $1 in
             --force) FORCE=yes ;;
-            -*) die "unknown option $arg (known: --force)" ;;
-            *) mkdir -p "$arg" && OUT=$(cd "$arg" && pwd) ;;
+            --arch) ARCHS=$(echo "${2-}" | tr , ' ') && shift ;;
+            -*) die "unknown option $1 (known: --force, --arch)" ;;
+            *) mkdir -p "$1" && OUT=$(cd "$1" && pwd) ;;
         esac
+        shift
     done
     inputs=$(inputs_hash)
-    if [ "$FORCE" = no ] && [ "$(cat "$OUT/.stamp" 2>/dev/null)" = "$inputs" ]; then
-        say "up to date: $OUT (--force builds again)"
-        return
-    fi
     check_tools
+    for ARCH in $ARCHS; do
+        export ARCH
+        case $ARCH in amd64) SUB='' ;; arm64) SUB=arm64/ ;; *) die "no image is known for $ARCH" ;; esac
+        if [ "$FORCE" = no ] && [ "$(cat "$OUT/$SUB.stamp" 2>/dev/null)" = "$inputs" ]; then
+            say "up to date: $OUT/$SUB (--force builds again)"
+        else
+            build
+        fi
+    done
+}
+
+build() {
+    foreign_programs
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/firstlight-images.XXXXXX")
     trap 'rm -rf "$WORK"' EXIT
     trap 'exit 130' INT TERM
     : "${SOURCE_DATE_EPOCH:=1735689600}"
     export SOURCE_DATE_EPOCH
-    mkdir -p "$OUT" && rm -f "$OUT/.stamp"
+    mkdir -p "$OUT/$SUB" && rm -f "$OUT/$SUB.stamp"
     bootstrap
     # fakeroot keeps owners and modes for whoever is not root.
     if [ "$(id -u)" = 0 ]; then build_parts; else fakeroot sh "$0" --parts "$WORK"; fi
     assemble_disk
     publish
-    echo "$inputs" >"$OUT/.stamp"
-    say "done: $OUT"
+    echo "$inputs" >"$OUT/$SUB.stamp"
+    rm -rf "$WORK"
+    say "done: $OUT/$SUB"
+}
+
+# The kernel hands programs of the other architecture to an emulator (Documentation/admin-guide/binfmt-misc.rst).
+# F: opened now, so that it is found inside the new system's directory as well.
+foreign_programs() {
+    [ "$ARCH" != "$(dpkg --print-architecture)" ] || return 0
+    [ "$(id -u)" = 0 ] || die "$ARCH on this machine takes root, to have its programs emulated"
+    command -v arch-test >/dev/null || die "tools are missing; as root: apt-get install arch-test qemu-user-static"
+    arch-test "$ARCH" >/dev/null 2>&1 && return 0
+    case $ARCH in arm64) cpu=aarch64 ;; amd64) cpu=x86_64 ;; esac
+    misc=/proc/sys/fs/binfmt_misc
+    rule=/usr/lib/binfmt.d/qemu-$cpu.conf
+    [ -e "$rule" ] || die "tools are missing; as root: apt-get install qemu-user-static"
+    [ -e "$misc/register" ] || mount -t binfmt_misc none "$misc" || die "no binfmt_misc here; build $ARCH on another machine"
+    sed "s|:[^:]*:[^:]*\$|:/usr/bin/qemu-$cpu-static:F|" "$rule" >"$misc/register"
+    arch-test "$ARCH" >/dev/null 2>&1 || die "programs of $ARCH do not run here, though $misc/qemu-$cpu is registered"
 }
 
 inputs_hash() {
@@ -98,7 +129,7 @@ bootstrap() {
     say "Debian $SUITE from packages (cached in build/cache)"
     cache=$TOP/build/cache/debs
     mkdir -p "$cache"
-    packages=$(cat "$HERE/disk/packages.txt" "$HERE/disk/build-only.txt" | grep -v '^#' | paste -sd,)
+    packages=$(cat "$HERE/disk/packages.txt" "$HERE/disk/build-only.txt" | sh "$HERE/disk/of-arch.sh" | paste -sd,)
     sources=$(debian_sources)
     excludes=$(grep -v '^#' "$HERE/disk/exclude.txt" | sed 's/.*/--dpkgopt=path-exclude=&/')
     set -f # the patterns are for dpkg
@@ -110,7 +141,7 @@ bootstrap() {
         --setup-hook='mkdir -p "$1"/var/cache/apt/archives/' \
         --setup-hook="sync-in '$cache' /var/cache/apt/archives/" \
         --customize-hook="sync-out /var/cache/apt/archives '$cache'" \
-        --customize-hook="HERE='$HERE' sh '$HERE/disk/customize.sh' \"\$1\"" \
+        --customize-hook="HERE='$HERE' ARCH='$ARCH' sh '$HERE/disk/customize.sh' \"\$1\"" \
         "$SUITE" "$WORK/root.tar" $sources && : >"$WORK/bootstrapped"
     } 2>&1 | tee "$WORK/bootstrap.log" | grep --line-buffered -E '^  image:|^[EW]:' || true
     set +f
@@ -192,7 +223,7 @@ start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649, uuid=F1257116-
 start=4096, size=$((ESP_MIB * 2048)), type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, uuid=F1257116-87D1-4B1A-9E0C-000000000002, name="esp"
 start=$((ROOT_START_MIB * 2048)), size=$((size / 512)), type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, uuid=$ROOT_PART_ID, name="root"
 EOF
-    install_bios_loader
+    [ "$ARCH" != amd64 ] || install_bios_loader
     install_efi_loader
     dd if="$WORK/root.img" of="$disk" bs=1M seek="$ROOT_START_MIB" conv=notrunc,sparse status=none
 }
@@ -230,9 +261,12 @@ poke() {
 install_efi_loader() {
     truncate -s "${ESP_MIB}M" "$WORK/esp.img"
     mkfs.vfat --invariant -F 16 -n ESP -i F1257116 "$WORK/esp.img" >/dev/null
-    touch -d "@$SOURCE_DATE_EPOCH" "$WORK/parts/bootx64.efi"
-    mmd -i "$WORK/esp.img" ::/EFI ::/EFI/BOOT
-    mcopy -m -i "$WORK/esp.img" "$WORK/parts/bootx64.efi" ::/EFI/BOOT/BOOTX64.EFI
+    # EFI/debian: where Debian's signed GRUB has its prefix. The name without a vendor is what firmware starts
+    # on a disk that it has no boot entry for (UEFI 2.10 3.5.1.1).
+    mmd -i "$WORK/esp.img" ::/EFI ::/EFI/BOOT ::/EFI/debian
+    touch -d "@$SOURCE_DATE_EPOCH" "$WORK"/parts/esp/*
+    mcopy -m -i "$WORK/esp.img" "$WORK"/parts/esp/*.efi ::/EFI/BOOT/
+    mcopy -m -i "$WORK/esp.img" "$WORK/parts/esp/grub.cfg" ::/EFI/debian/grub.cfg
     dd if="$WORK/esp.img" of="$disk" bs=1M seek=2 conv=notrunc,sparse status=none
 }
 
@@ -241,24 +275,35 @@ publish() {
     # A blade unpacks zstd nine times as fast as gzip. The bytes do not depend on the number of threads.
     zstd -q -12 -T0 <"$disk" >"$WORK/disk.img.zst"
     cp "$WORK/parts/vmlinuz" "$WORK/vmlinuz"
-    write_manifest >"$WORK/bundle.toml"
-    cp "$WORK/parts/packages.list" "$OUT/packages.list"
-    for file in vmlinuz initrd.img disk.img.zst bundle.toml; do
-        cp "$WORK/$file" "$OUT/.$file.new" && mv "$OUT/.$file.new" "$OUT/$file"
-        say "$(printf '%-12s %10d bytes' "$file" "$(stat -c %s "$OUT/$file")")"
+    write_artifacts >"$WORK/artifacts.toml"
+    cp "$WORK/parts/packages.list" "$WORK/packages.list"
+    for file in vmlinuz initrd.img disk.img.zst packages.list artifacts.toml; do
+        replace "$SUB$file" <"$WORK/$file"
+        say "$(printf '%-18s %10d bytes' "$SUB$file" "$(stat -c %s "$OUT/$SUB$file")")"
     done
+    write_manifest >"$WORK/bundle.toml"
+    replace bundle.toml <"$WORK/bundle.toml"
 }
 
+# replace FILE: with standard input, at once.
+replace() { cat >"$OUT/$1.new" && mv "$OUT/$1.new" "$OUT/$1"; }
+
+# One bundle of all architectures that were built.
 write_manifest() {
+    lists=$(find "$OUT" -name packages.list | sort)
     cat <<EOF
 # Made by boot-assets/build-images.sh
 [bundle]
 name = "debian-12"
-version = "$(sed -n 's/^VERSION_ID="\(.*\)"/\1/p' "$WORK/root/usr/lib/os-release").$(sha256sum <"$WORK/parts/packages.list" | cut -c1-12)"
+version = "$(sed -n 's/^VERSION_ID="\(.*\)"/\1/p' "$WORK/root/usr/lib/os-release").$(echo "$lists" | xargs cat | sha256sum | cut -c1-12)"
 os = "debian"
 os_version = "12"
 created = "$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
 EOF
+    for list in $lists; do cat "${list%packages.list}artifacts.toml"; done
+}
+
+write_artifacts() {
     artifact vmlinuz kernel
     artifact initrd.img initrd
     artifact disk.img.zst image
@@ -275,7 +320,7 @@ artifact() {
     cat <<EOF
 
 [[artifact]]
-path = "$1"
+path = "$SUB$1"
 kind = "$2"
 arch = "$ARCH"
 size = $(stat -c %s "$WORK/$1")

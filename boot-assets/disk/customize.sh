@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run by mmdebstrap with the new system's directory: settles what packages alone do not.
+# Run by mmdebstrap with the new system's directory: settles what packages alone do not. ARCH is its architecture.
 set -eu
 root=$1
 say() { echo "  image: $*"; }
@@ -32,7 +32,8 @@ settle_services() {
         getty@tty1.service systemd-pstore.service cloud-init-hotplugd.socket dev-hugepages.mount \
         modprobe@drm.service modprobe@dm_mod.service modprobe@loop.service modprobe@efi_pstore.service \
         sys-kernel-debug.mount sys-kernel-tracing.mount systemd-hwdb-update.service systemd-binfmt.service >/dev/null 2>&1
-    chroot "$root" systemctl enable serial-getty@ttyS0.service >/dev/null 2>&1
+    # Elsewhere the kernel learns its serial console from the firmware (ACPI SPCR), and systemd from the kernel.
+    [ "$ARCH" != amd64 ] || chroot "$root" systemctl enable serial-getty@ttyS0.service >/dev/null 2>&1
 }
 
 # Generators run at boot and again at every reload of systemd, each a process.
@@ -100,13 +101,22 @@ export_parts() {
     # shellcheck disable=SC2016 # dpkg-query's variables
     chroot "$root" dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' >"$parts/packages.list"
     say "loaders for BIOS and UEFI"
-    common="part_gpt ext2 normal configfile linux echo serial terminal probe test minicmd search reboot sleep"
-    # shellcheck disable=SC2086
-    chroot "$root" grub-mkimage -O i386-pc -p '(,gpt3)/boot/grub' -o /firstlight-parts/core.img biosdisk $common
-    # shellcheck disable=SC2086
-    chroot "$root" grub-mkimage -O x86_64-efi -p '(,gpt3)/boot/grub' -o /firstlight-parts/bootx64.efi fat efi_gop $common
-    cp "$root/usr/lib/grub/i386-pc/boot.img" "$parts/boot.img"
+    if [ "$ARCH" = amd64 ]; then
+        chroot "$root" grub-mkimage -O i386-pc -p '(,gpt3)/boot/grub' -o /firstlight-parts/core.img biosdisk \
+            part_gpt ext2 normal configfile linux echo serial terminal probe test minicmd search reboot sleep
+        cp "$root/usr/lib/grub/i386-pc/boot.img" "$parts/boot.img"
+    fi
+    export_efi
     export_live
+}
+
+# Signed, so that the disk boots with Secure Boot on and off alike.
+export_efi() {
+    case $ARCH in amd64) efi=x64 platform=x86_64-efi ;; arm64) efi=aa64 platform=arm64-efi ;; esac
+    mkdir -p "$parts/esp"
+    cp "$root/usr/lib/shim/shim$efi.efi.signed" "$parts/esp/boot$efi.efi"
+    cp "$root/usr/lib/grub/$platform-signed/grub$efi.efi.signed" "$parts/esp/grub$efi.efi"
+    cp "$HERE/disk/esp.cfg" "$parts/esp/grub.cfg"
 }
 
 export_live() {
@@ -128,7 +138,7 @@ export_live() {
 
 trim() {
     # shellcheck disable=SC2046
-    chroot "$root" dpkg --purge --force-depends $(grep -v '^#' "$HERE/disk/build-only.txt") >/dev/null 2>&1
+    chroot "$root" dpkg --purge --force-depends $(sh "$HERE/disk/of-arch.sh" <"$HERE/disk/build-only.txt") >/dev/null 2>&1
     chroot "$root" apt-get -qq -y --purge autoremove >/dev/null 2>&1
     mkdir -p "$root/boot/grub"
     cp "$HERE/disk/grub.cfg" "$root/boot/grub/grub.cfg"
