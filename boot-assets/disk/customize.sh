@@ -155,8 +155,16 @@ compile_python() {
     say "Python compiled ahead"
     find "$root/usr" -name __pycache__ -prune -exec rm -rf {} +
     rm -rf "$root"/usr/lib/python3.*/lib2to3 "$root"/usr/lib/python3.*/pydoc_data
-    PYTHONHASHSEED=0 chroot "$root" sh -c 'python3 -m compileall -q --invalidation-mode unchecked-hash \
-        /usr/lib/python3/dist-packages /usr/lib/python3.*' >/dev/null || true
+    # The bytes do not depend on the machine: this one's Python of the same version is many times as fast
+    # as an emulated one.
+    version=$(basename "$(readlink "$root/usr/bin/python3")")
+    in_root='' run="chroot $root"
+    if [ "$ARCH" != "$(dpkg --print-architecture)" ] && [ -x "/usr/bin/$version" ]; then in_root=$root run=; fi
+    # shellcheck disable=SC2086,SC2231 # words; a pattern
+    for dir in $root/usr/lib/python3/dist-packages $root/usr/lib/python3.*; do
+        PYTHONHASHSEED=0 $run "/usr/bin/$version" -m compileall -q --invalidation-mode unchecked-hash \
+            ${in_root:+-s "$root" -p /} "$in_root${dir#"$root"}" >/dev/null || true
+    done
 }
 
 cp -r "$HERE/disk/overlay/." "$root/"
