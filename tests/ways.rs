@@ -85,6 +85,12 @@ impl Way {
         assert!(sent.iter().any(|text| text.contains(words)), "{kind} {words}: {sent:#?}");
     }
 
+    /// As the kernel saw it: it is locked down then, which it says on the console.
+    fn secure_boot_was_on(&self) {
+        let console = self.site.console(BLADE);
+        assert!(console.contains("Secure Boot is on"), "{console}");
+    }
+
     async fn no_tftp_was_asked(&self) {
         assert_eq!(self.sent("tftp").await, Vec::<String>::new());
     }
@@ -146,4 +152,56 @@ async fn uefi_arm64_boots_by_http_without_any_tftp() {
     way.deploy().await;
     way.until_live().await;
     way.no_tftp_was_asked().await;
+}
+
+#[tokio::test]
+async fn uefi_x64_with_secure_boot_boots_by_tftp_through_shim_and_grub_and_comes_home() {
+    let way = Way::of("secure", "uefi-secure", "").await;
+    way.deploy().await;
+    way.until_live().await;
+    way.was_sent("tftp", "shimx64.efi sent").await;
+    way.was_sent("tftp", "grubx64.efi sent").await;
+    way.secure_boot_was_on();
+    way.until_up().await;
+}
+
+#[tokio::test]
+async fn uefi_x64_with_secure_boot_boots_by_http_without_any_tftp() {
+    let way = Way::of("securehttp", "uefi-secure-http", "").await;
+    way.deploy().await;
+    way.until_live().await;
+    way.no_tftp_was_asked().await;
+    way.secure_boot_was_on();
+}
+
+#[tokio::test]
+async fn uefi_arm64_with_secure_boot_boots_by_tftp_through_shim_and_grub() {
+    let way = Way::of("armsecure", "arm64-secure", "").await;
+    way.deploy().await;
+    way.until_live().await;
+    way.was_sent("tftp", "shimaa64.efi sent").await;
+    way.was_sent("tftp", "grubaa64.efi sent").await;
+    way.secure_boot_was_on();
+}
+
+#[tokio::test]
+async fn uefi_arm64_with_secure_boot_boots_by_http_without_any_tftp() {
+    let way = Way::of("armsechttp", "arm64-secure-http", "").await;
+    way.deploy().await;
+    way.until_live().await;
+    way.no_tftp_was_asked().await;
+    way.secure_boot_was_on();
+}
+
+/// The choice is made at pxelinux's menu, which the daemon writes as it does iPXE's.
+#[tokio::test]
+async fn bios_boots_by_pxelinux_and_its_menu_and_comes_home() {
+    let menu =
+        "[menu]\ndefault = \"simple\"\ntimeout = 3\n[menu.parameters]\nssh_keys = [\"KEY\"]\n";
+    let way = Way::with("pxelinux", "bios", "loader = \"pxelinux.0\"", menu).await;
+    way.site.apply(&[]).await;
+    way.site.power(BLADE, "on").await;
+    way.until_live().await;
+    way.was_sent("tftp", "pxelinux.0 sent").await;
+    way.until_up().await;
 }
