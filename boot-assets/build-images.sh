@@ -4,9 +4,10 @@
 #   disk.img.zst          the installable disk: Debian with cloud-init, sshd and etcd
 #   arm64/...             the same three for arm64, where --arch names it
 #   bundle.toml           the list of the above, for `firstlight image import`
-# Usage: boot-assets/build-images.sh [--force] [--arch amd64,arm64] [OUTDIR]
+# Usage: boot-assets/build-images.sh [--force] [--arch amd64,arm64] [--live-only] [OUTDIR]
 #   (default: amd64, build/images/debian-12)
-# Another architecture than the host's takes qemu-user-static and root: its packages' scripts run emulated.
+# Another architecture than the host's takes qemu-user-static and root, because its packages' scripts run
+# emulated; --live-only, without the disk and its list, takes neither, and half a minute.
 # Needs root, or unprivileged user namespaces, for mmdebstrap alone. Packages come from this machine's
 # own apt sources; two builds from the same package versions give the same bytes.
 set -eu
@@ -18,6 +19,7 @@ OUT=$TOP/build/images/debian-12
 FORCE=no
 SUITE=bookworm
 ARCHS=amd64
+LIVE_ONLY=no
 # Fixed, so that builds are equal; the installer gives each blade's disk its own.
 DISK_ID=F1257116-87D1-4B1A-9E0C-000000000000
 ROOT_PART_ID=F1257116-87D1-4B1A-9E0C-000000000003
@@ -35,7 +37,8 @@ main() {
         case $1 in
             --force) FORCE=yes ;;
             --arch) ARCHS=$(echo "${2-}" | tr , ' ') && shift ;;
-            -*) die "unknown option $1 (known: --force, --arch)" ;;
+            --live-only) LIVE_ONLY=yes ;;
+            -*) die "unknown option $1 (known: --force, --arch, --live-only)" ;;
             *) mkdir -p "$1" && OUT=$(cd "$1" && pwd) ;;
         esac
         shift
@@ -54,18 +57,25 @@ main() {
 }
 
 build() {
-    foreign_programs
+    [ "$LIVE_ONLY" = yes ] || foreign_programs
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/firstlight-images.XXXXXX")
     trap 'rm -rf "$WORK"' EXIT
     trap 'exit 130' INT TERM
     : "${SOURCE_DATE_EPOCH:=1735689600}"
     export SOURCE_DATE_EPOCH
     mkdir -p "$OUT/$SUB" && rm -f "$OUT/$SUB.stamp"
-    bootstrap
     # fakeroot keeps owners and modes for whoever is not root.
-    if [ "$(id -u)" = 0 ]; then build_parts; else fakeroot sh "$0" --parts "$WORK"; fi
-    assemble_disk
-    publish
+    if [ "$LIVE_ONLY" = yes ]; then
+        say "live image of Debian $SUITE for $ARCH"
+        sh "$HERE/live/parts.sh" "$SUITE" "$ARCH" "$WORK/parts" || die "the packages cannot be had (above)"
+        if [ "$(id -u)" = 0 ]; then build_initrd; else fakeroot sh "$0" --initrd "$WORK"; fi
+        publish_files vmlinuz initrd.img packages.list
+    else
+        bootstrap
+        if [ "$(id -u)" = 0 ]; then build_parts; else fakeroot sh "$0" --parts "$WORK"; fi
+        assemble_disk
+        publish
+    fi
     echo "$inputs" >"$OUT/$SUB.stamp"
     rm -rf "$WORK"
     say "done: $OUT/$SUB"
@@ -137,7 +147,8 @@ bootstrap() {
     { mmdebstrap --quiet --arch="$ARCH" --variant=minbase --include="$packages" \
         --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' \
         $excludes --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
-        --skip=download/empty --skip=essential/unlink \
+        --skip=download/empty --skip=essential/unlink --dpkgopt=force-confold \
+        --setup-hook='mkdir -p "$1"/etc/initramfs-tools && echo update_initramfs=no >"$1"/etc/initramfs-tools/update-initramfs.conf' \
         --setup-hook='mkdir -p "$1"/var/cache/apt/archives/' \
         --setup-hook="sync-in '$cache' /var/cache/apt/archives/" \
         --customize-hook="sync-out /var/cache/apt/archives '$cache'" \
@@ -276,13 +287,17 @@ publish() {
     zstd -q -12 -T0 <"$disk" >"$WORK/disk.img.zst"
     cp "$WORK/parts/vmlinuz" "$WORK/vmlinuz"
     write_artifacts >"$WORK/artifacts.toml"
-    cp "$WORK/parts/packages.list" "$WORK/packages.list"
-    for file in vmlinuz initrd.img disk.img.zst packages.list artifacts.toml; do
+    publish_files vmlinuz initrd.img disk.img.zst packages.list artifacts.toml
+    write_manifest >"$WORK/bundle.toml"
+    replace bundle.toml <"$WORK/bundle.toml"
+}
+
+publish_files() {
+    cp "$WORK/parts/vmlinuz" "$WORK/parts/packages.list" "$WORK/"
+    for file; do
         replace "$SUB$file" <"$WORK/$file"
         say "$(printf '%-18s %10d bytes' "$SUB$file" "$(stat -c %s "$OUT/$SUB$file")")"
     done
-    write_manifest >"$WORK/bundle.toml"
-    replace bundle.toml <"$WORK/bundle.toml"
 }
 
 # replace FILE: with standard input, at once.
@@ -328,11 +343,12 @@ sha256 = "$(sha256sum <"$WORK/$1" | cut -d' ' -f1)"
 EOF
 }
 
-if [ "${1-}" = --parts ]; then
-    WORK=$2
-    STARTED=$(date +%s)
-    PATH=$PATH:/usr/sbin:/sbin
-    build_parts
-else
-    main "$@"
-fi
+case ${1-} in
+    --parts | --initrd)
+        WORK=$2
+        STARTED=$(date +%s)
+        PATH=$PATH:/usr/sbin:/sbin
+        if [ "$1" = --parts ]; then build_parts; else build_initrd; fi
+        ;;
+    *) main "$@" ;;
+esac

@@ -19,6 +19,8 @@ EOF
         rm -f "$root/usr/share/initramfs-tools/$name"
     done
     say "initramfs of the installed system"
+    # Switched off while the packages came in, each of which would have made one.
+    echo update_initramfs=yes >"$root/etc/initramfs-tools/update-initramfs.conf"
     chroot "$root" update-initramfs -u -k all >/dev/null
 }
 
@@ -138,8 +140,8 @@ export_live() {
 
 trim() {
     # shellcheck disable=SC2046
-    chroot "$root" dpkg --purge --force-depends $(sh "$HERE/disk/of-arch.sh" <"$HERE/disk/build-only.txt") >/dev/null 2>&1
-    chroot "$root" apt-get -qq -y --purge autoremove >/dev/null 2>&1
+    chroot "$root" dpkg --purge --force-depends --force-remove-protected $(sh "$HERE/disk/of-arch.sh" <"$HERE/disk/build-only.txt")
+    chroot "$root" apt-get -qq -y --purge autoremove
     mkdir -p "$root/boot/grub"
     cp "$HERE/disk/grub.cfg" "$root/boot/grub/grub.cfg"
     rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/info/* "$root"/usr/share/lintian/* \

@@ -115,9 +115,16 @@ impl Site {
         Site::serve(lab, &image, extra, None).await
     }
 
-    /// With the boot programs of every firmware, as an operator has after importing them.
-    pub async fn up_with_loaders(name: &str, options: &[&str], extra: &str) -> Site {
-        let (image, lab) = (image(), Lab::up(name, options));
+    /// With the boot programs of every firmware, as an operator has after importing them, and
+    /// with an image for `arch`: of arm64 the live system alone, which is quick to build.
+    pub async fn up_with_loaders(name: &str, options: &[&str], extra: &str, arch: &str) -> Site {
+        let lab = Lab::up(name, options);
+        let image = match arch {
+            "arm64" => {
+                small::live_image(&lab.file("bundle"), &built("live/arm64", "make live-arm64"))
+            }
+            _ => image(),
+        };
         let (from, to) = (built("loaders", "make loaders"), lab.file("data/loaders"));
         fs::create_dir_all(&to).unwrap();
         for file in fs::read_dir(from).unwrap() {
