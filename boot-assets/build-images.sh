@@ -57,12 +57,13 @@ main() {
 }
 
 build() {
-    [ "$LIVE_ONLY" = yes ] || foreign_programs
+    registered=
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/firstlight-images.XXXXXX")
-    trap 'rm -rf "$WORK"' EXIT
+    trap tidy EXIT
     trap 'exit 130' INT TERM
     : "${SOURCE_DATE_EPOCH:=1735689600}"
     export SOURCE_DATE_EPOCH
+    [ "$LIVE_ONLY" = yes ] || foreign_programs
     mkdir -p "$OUT/$SUB" && rm -f "$OUT/$SUB.stamp"
     # fakeroot keeps owners and modes for whoever is not root.
     if [ "$LIVE_ONLY" = yes ]; then
@@ -77,8 +78,14 @@ build() {
         publish
     fi
     echo "$inputs" >"$OUT/$SUB.stamp"
-    rm -rf "$WORK"
+    tidy
     say "done: $OUT/$SUB"
+}
+
+tidy() {
+    rm -rf "$WORK"
+    [ -z "$registered" ] || echo -1 >"$registered"
+    registered=
 }
 
 # The kernel hands programs of the other architecture to an emulator (Documentation/admin-guide/binfmt-misc.rst).
@@ -94,6 +101,7 @@ foreign_programs() {
     [ -e "$rule" ] || die "tools are missing; as root: apt-get install qemu-user-static"
     [ -e "$misc/register" ] || mount -t binfmt_misc none "$misc" || die "no binfmt_misc here; build $ARCH on another machine"
     sed "s|:[^:]*:[^:]*\$|:/usr/bin/qemu-$cpu-static:F|" "$rule" >"$misc/register"
+    registered=$misc/qemu-$cpu
     arch-test "$ARCH" >/dev/null 2>&1 || die "programs of $ARCH do not run here, though $misc/qemu-$cpu is registered"
 }
 
