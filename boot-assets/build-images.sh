@@ -28,6 +28,9 @@ ESP_MIB=16
 # Bios boot partition and file systems start at whole MiB.
 ROOT_START_MIB=$((2 + ESP_MIB))
 
+# shellcheck source=boot-assets/private-apt.sh
+. "$HERE/private-apt.sh"
+
 say() { printf '[images %3ds] %s\n' "$(($(date +%s) - STARTED))" "$*"; }
 die() { echo "build-images: $*" >&2; exit 1; }
 
@@ -63,6 +66,7 @@ build() {
     trap 'exit 130' INT TERM
     : "${SOURCE_DATE_EPOCH:=1735689600}"
     export SOURCE_DATE_EPOCH
+    APT=$WORK/apt
     [ "$LIVE_ONLY" = yes ] || foreign_programs
     mkdir -p "$OUT/$SUB" && rm -f "$OUT/$SUB.stamp"
     # fakeroot keeps owners and modes for whoever is not root.
@@ -277,7 +281,25 @@ poke() {
     printf "$bytes" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
+# Debian's shim and GRUB, signed, so that the disk boots with Secure Boot on and off alike. Only unpacked:
+# installed, they would bring the whole of GRUB into the new system.
+signed_loaders() {
+    case $ARCH in amd64) efi=x64 platform=x86_64-efi ;; arm64) efi=aa64 platform=arm64-efi ;; esac
+    esp=$WORK/parts/esp debs=$WORK/signed
+    mkdir -p "$esp" "$debs/root" "$APT"
+    (cd "$debs" && private_apt "$SUITE" "$ARCH" download shim-signed "grub-efi-$ARCH-signed") || die "no signed loaders (above)"
+    for deb in "$debs"/*.deb; do
+        dpkg-deb -x "$deb" "$debs/root"
+        # shellcheck disable=SC2016 # dpkg-deb's variables
+        dpkg-deb -W --showformat='${Package} ${Version} ${Architecture}\n' "$deb" >>"$WORK/parts/packages.list"
+    done
+    cp "$debs/root/usr/lib/shim/shim$efi.efi.signed" "$esp/boot$efi.efi"
+    cp "$debs/root/usr/lib/grub/$platform-signed/grub$efi.efi.signed" "$esp/grub$efi.efi"
+    cp "$HERE/disk/esp.cfg" "$esp/grub.cfg"
+}
+
 install_efi_loader() {
+    signed_loaders
     truncate -s "${ESP_MIB}M" "$WORK/esp.img"
     mkfs.vfat --invariant -F 16 -n ESP -i F1257116 "$WORK/esp.img" >/dev/null
     # EFI/debian: where Debian's signed GRUB has its prefix. The name without a vendor is what firmware starts

@@ -102,23 +102,13 @@ export_parts() {
     cp "$root/bin/busybox" "$parts/tools/busybox"
     # shellcheck disable=SC2016 # dpkg-query's variables
     chroot "$root" dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' >"$parts/packages.list"
-    say "loaders for BIOS and UEFI"
     if [ "$ARCH" = amd64 ]; then
+        say "loader for BIOS"
         chroot "$root" grub-mkimage -O i386-pc -p '(,gpt3)/boot/grub' -o /firstlight-parts/core.img biosdisk \
             part_gpt ext2 normal configfile linux echo serial terminal probe test minicmd search reboot sleep
         cp "$root/usr/lib/grub/i386-pc/boot.img" "$parts/boot.img"
     fi
-    export_efi
     export_live
-}
-
-# Signed, so that the disk boots with Secure Boot on and off alike.
-export_efi() {
-    case $ARCH in amd64) efi=x64 platform=x86_64-efi ;; arm64) efi=aa64 platform=arm64-efi ;; esac
-    mkdir -p "$parts/esp"
-    cp "$root/usr/lib/shim/shim$efi.efi.signed" "$parts/esp/boot$efi.efi"
-    cp "$root/usr/lib/grub/$platform-signed/grub$efi.efi.signed" "$parts/esp/grub$efi.efi"
-    cp "$HERE/disk/esp.cfg" "$parts/esp/grub.cfg"
 }
 
 export_live() {
@@ -140,7 +130,7 @@ export_live() {
 
 trim() {
     # shellcheck disable=SC2046
-    chroot "$root" dpkg --purge --force-depends --force-remove-protected $(sh "$HERE/disk/of-arch.sh" <"$HERE/disk/build-only.txt")
+    chroot "$root" dpkg --purge --force-depends $(sh "$HERE/disk/of-arch.sh" <"$HERE/disk/build-only.txt")
     chroot "$root" apt-get -qq -y --purge autoremove
     mkdir -p "$root/boot/grub"
     cp "$HERE/disk/grub.cfg" "$root/boot/grub/grub.cfg"

@@ -91,7 +91,7 @@ pub struct Loader {
 }
 
 /// Boot programs of `boot-assets/loaders.toml` that firmware is told to load.
-static LOADERS: [(&str, Platform, Program, bool); 11] = [
+static LOADERS: [(&str, Platform, Program, bool); 12] = [
     ("undionly.kpxe", Platform::Bios, Program::Ipxe, false),
     ("pxelinux.0", Platform::Bios, Program::Pxelinux { http: false }, false),
     ("lpxelinux.0", Platform::Bios, Program::Pxelinux { http: true }, false),
