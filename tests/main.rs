@@ -16,4 +16,5 @@ mod tftp_options;
 mod tftp_service;
 mod tftp_wire;
 mod topologies;
+mod ways;
 mod word;

@@ -204,6 +204,9 @@ disk = {{ smallest = true }}
 ",
             arch = firmware.board.arch(),
         );
+        if firmware.board.secure_boot() {
+            text.push_str("secure_boot = true\n");
+        }
     }
     text
 }
