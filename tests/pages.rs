@@ -51,7 +51,11 @@ impl Site {
             loaders: Loaders::open(database.dir()),
             key: BootKey::open(database.dir()).unwrap(),
             boot_url: Some("http://10.12.0.1".to_owned()),
-            scripts: Scripts { setup: String::new(), install: String::new() },
+            scripts: Scripts {
+                setup: String::new(),
+                install: String::new(),
+                inventory: String::new(),
+            },
             told: firstlight::http::Repeats::default(),
             started: journal::now(),
             shutdown: stop.clone(),
