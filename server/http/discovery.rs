@@ -102,7 +102,11 @@ async fn admit(
     let token = token_of(headers, query).and_then(|token| app.key.machine(token));
     let mac = token.ok_or(Refusal::Unknown)?;
     let reserved = app.snapshot.load().by_mac(mac).is_some_and(|blade| blade.ip == ipv4(peer));
-    if reserved || orders::may_choose(app, peer, mac).await { Ok(mac) } else { Err(Refusal::Foreign) }
+    if reserved || orders::may_choose(app, peer, mac).await {
+        Ok(mac)
+    } else {
+        Err(Refusal::Foreign)
+    }
 }
 
 /// The live system's document: the script that looks, with its token.

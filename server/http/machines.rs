@@ -230,7 +230,10 @@ async fn begin_anew(
     app.journal.begin(vec![order], Phase::Script, "another machine has its place").await?;
     let why = match refused {
         Some(ApiError(_, why)) => format!("another machine has its place, and {why}"),
-        None => "another machine has its place; released, its role is installed, and the disk erased".to_owned(),
+        None => {
+            "another machine has its place; released, its role is installed, and the disk erased"
+                .to_owned()
+        }
     };
     app.journal.hold(name.clone(), why.clone()).await?;
     Ok(Some(format!("it is held: {why}")))

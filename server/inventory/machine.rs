@@ -25,7 +25,8 @@ impl Word {
     pub fn new(text: &str) -> Word {
         // Direction marks could make a line of a page read backwards (Unicode TR 36 §3.2).
         let hidden = |c: &char| {
-            c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+            c.is_control()
+                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
         };
         let seen: String = text.chars().filter(|c| !hidden(c)).collect();
         let cut: String = seen.trim().chars().take(LONGEST).collect();
@@ -63,7 +64,8 @@ impl Word {
         ];
         let lower = self.0.to_ascii_lowercase();
         let one = |c: char| self.0.chars().all(|other| other == c);
-        let counted = ["0123456789", "123456789", "1234567890", "1234567"].contains(&lower.as_str());
+        let counted =
+            ["0123456789", "123456789", "1234567890", "1234567"].contains(&lower.as_str());
         let nothing = lower.is_empty()
             || NOTHING.contains(&lower.as_str())
             || counted
@@ -196,6 +198,10 @@ impl Machine {
     pub fn read(body: &[u8]) -> Result<Machine, String> {
         let no_report = |error: serde_json::Error| format!("this is no report: {error}");
         let value: Value = serde_json::from_slice(body).map_err(no_report)?;
+        // Serde would take a list for the fields in their order.
+        if !value.is_object() {
+            return Err("this is no report: no JSON object".to_owned());
+        }
         let frame = value.get("lldp_frame").and_then(Value::as_str).map(hex::decode);
         let mut machine: Machine = serde_json::from_value(value).map_err(no_report)?;
         if let Some(Ok(frame)) = frame {

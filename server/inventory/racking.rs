@@ -76,8 +76,10 @@ pub fn marks(one: &Reported, all: &[Reported], snapshot: &Snapshot) -> Vec<Mark>
             continue;
         }
         let with = blade.map_or_else(|| other.mac.to_string(), ToString::to_string);
-        let uuid = one.machine.told_uuid().filter(|uuid| other.machine.told_uuid().as_ref() == Some(uuid));
-        let serial = one.machine.serial.told().filter(|told| other.machine.serial.told() == Some(told));
+        let uuid =
+            one.machine.told_uuid().filter(|uuid| other.machine.told_uuid().as_ref() == Some(uuid));
+        let serial =
+            one.machine.serial.told().filter(|told| other.machine.serial.told() == Some(told));
         if let Some(uuid) = uuid {
             mark(Oddity::SameUuid, with.clone(), uuid);
         } else if let Some(serial) = serial {
@@ -140,9 +142,10 @@ pub fn rack(
     document: &Document,
     wish: &Wish,
 ) -> Result<Racked, String> {
-    let in_slot = wish.slot.as_ref().and_then(|place| {
-        document.blades.iter().find(|blade| blade.slot.as_ref() == Some(place))
-    });
+    let in_slot = wish
+        .slot
+        .as_ref()
+        .and_then(|place| document.blades.iter().find(|blade| blade.slot.as_ref() == Some(place)));
     let named = |name: &Hostname| document.blades.iter().find(|blade| blade.name == *name);
     let old = in_slot.or_else(|| wish.name.as_ref().and_then(named));
     if let (Some(old), false) = (old, wish.take_over) {
@@ -224,16 +227,22 @@ fn disk_of(
         let fits = |disk: &&super::SeenDisk| {
             [disk.serial.as_str(), disk.wwn.as_str()].contains(&wished.as_str())
         };
-        let disk = one.machine.disks.iter().find(fits).ok_or_else(|| {
-            format!("this machine has no disk with serial or WWN {wished:?}")
-        })?;
+        let disk = one
+            .machine
+            .disks
+            .iter()
+            .find(fits)
+            .ok_or_else(|| format!("this machine has no disk with serial or WWN {wished:?}"))?;
         let words = [(&disk.serial, true), (&disk.wwn, false)];
         // A rule's value is one word.
         let usable = words
             .into_iter()
             .find(|(word, _)| word.told().is_some_and(|text| !text.contains(char::is_whitespace)));
         let (word, is_serial) = usable.ok_or_else(|| {
-            format!("disk {} has no serial or WWN to tell it by; choose by size in the file", disk.name)
+            format!(
+                "disk {} has no serial or WWN to tell it by; choose by size in the file",
+                disk.name
+            )
         })?;
         let text = Some(word.as_str().to_owned());
         let rule = if is_serial {

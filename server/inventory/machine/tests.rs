@@ -27,7 +27,7 @@ fn a_report_is_read_and_its_texts_are_made_harmless() {
 fn what_is_no_report_is_refused_with_the_place() {
     for (body, told) in [
         ("", "EOF"),
-        ("[]", "invalid type"),
+        ("[]", "no JSON object"),
         (r#"{"cpus":-1}"#, "-1"),
         (r#"{"disks":7}"#, "a list of at most 128"),
         (r#"{"nics":[{"mac":"x"}]}"#, "MAC"),
@@ -86,9 +86,23 @@ fn almost() -> impl Strategy<Value = Value> {
         Just(Value::from(MAC)),
     ];
     let key = prop_oneof![
-        Just("serial"), Just("uuid"), Just("cpus"), Just("ram_mb"), Just("nics"), Just("disks"),
-        Just("mac"), Just("name"), Just("size"), Just("lldp"), Just("lldp_frame"), Just("bmc"),
-        Just("arch"), Just("link"), Just("speed"), Just("vlan"), Just("switch"),
+        Just("serial"),
+        Just("uuid"),
+        Just("cpus"),
+        Just("ram_mb"),
+        Just("nics"),
+        Just("disks"),
+        Just("mac"),
+        Just("name"),
+        Just("size"),
+        Just("lldp"),
+        Just("lldp_frame"),
+        Just("bmc"),
+        Just("arch"),
+        Just("link"),
+        Just("speed"),
+        Just("vlan"),
+        Just("switch"),
     ];
     leaf.prop_recursive(4, 64, 8, move |inner| {
         let list = proptest::collection::vec(inner.clone(), 0..8).prop_map(Value::from);

@@ -4,7 +4,8 @@ use crate::{
     inventory::{Intent, Nic, SeenDisk, Word},
 };
 
-const CONFIG: &str = "site = \"s\"\n[boot]\ninterfaces = [\"br0\"]\n[[subnet]]\ncidr = \"10.12.0.0/16\"\n";
+const CONFIG: &str =
+    "site = \"s\"\n[boot]\ninterfaces = [\"br0\"]\n[[subnet]]\ncidr = \"10.12.0.0/16\"\n";
 const RACK: &str = r#"
 [[rack]]
 name = "r1"
