@@ -101,7 +101,8 @@ async fn admit(
 ) -> Result<Mac, Refusal> {
     let token = token_of(headers, query).and_then(|token| app.key.machine(token));
     let mac = token.ok_or(Refusal::Unknown)?;
-    let reserved = app.snapshot.load().by_mac(mac).is_some_and(|blade| blade.ip == ipv4(peer));
+    let snapshot = app.snapshot.load_full();
+    let reserved = snapshot.by_address(peer.ip()).is_some_and(|blade| blade.macs.contains(&mac));
     if reserved || orders::may_choose(app, peer, mac).await {
         Ok(mac)
     } else {
@@ -120,7 +121,7 @@ pub async fn document(
         Ok(mac) => mac,
         Err(refusal) => return refusal.into_response(),
     };
-    let base = base_url(&app, &headers);
+    let base = base_url(&app, peer, &headers);
     let token = app.key.machine_token(mac);
     let body = topology::inventory_yml(&base, &token, mac, &app.scripts.inventory);
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()

@@ -193,6 +193,8 @@ pub fn rack(
         secure_boot: one.machine.secure_boot,
         ip: wish.ip.or_else(|| old.and_then(|old| old.ip)),
         disk,
+        // The old machine's own identifier.
+        duid: None,
         ..old.cloned().unwrap_or_else(|| empty(one.mac))
     };
     Ok(Racked { blade: learned, replaced: old.cloned(), dropped })
@@ -211,6 +213,8 @@ fn empty(mac: Mac) -> BladeDoc {
         secure_boot: None,
         loader: None,
         ip: None,
+        ip6: None,
+        duid: None,
         bmc: None,
         disk: None,
     }

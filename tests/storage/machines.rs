@@ -36,13 +36,13 @@ async fn a_report_is_kept_told_once_and_not_taken_again_at_once(
     let journal = base.journal().await;
     let ip = "10.12.9.1".parse().ok();
     let take = |serial: &'static str| journal.discovered(mac(1), None, ip, machine(serial));
-    assert_eq!(take("A").await.unwrap(), Discovery::Accepted);
-    assert_eq!(take("B").await.unwrap(), Discovery::TooSoon);
+    assert_eq!(take("A1").await.unwrap(), Discovery::Accepted);
+    assert_eq!(take("B1").await.unwrap(), Discovery::TooSoon);
     let kept = all(&journal).await;
     assert_eq!(kept.len(), 1);
-    assert_eq!((kept[0].mac, kept[0].ip, &kept[0].machine), (mac(1), ip, &machine("A")));
+    assert_eq!((kept[0].mac, kept[0].ip, &kept[0].machine), (mac(1), ip, &machine("A1")));
     let told: Vec<String> = events(&base.db).await.into_iter().map(|event| event.text).collect();
-    assert_eq!(told, ["discovered: serial A, 1 disk of 0 GB, 0 MB of memory"]);
+    assert_eq!(told, ["discovered: serial A1, 1 disk of 0 GB, 0 MB of memory"]);
     assert_eq!(journal.still_waits(mac(1)).await.unwrap(), Some(()));
     assert_eq!(journal.still_waits(mac(2)).await.unwrap(), None);
     assert!(journal.forget_machine(mac(1)).await.unwrap());
