@@ -352,7 +352,7 @@ async fn a_machine_that_waits_is_racked_by_one_form_and_takes_a_slot_over_only_w
     let report = json!({
         "manufacturer": evil, "model": "M630", "serial": "CN<b>", "secure_boot": true, "firmware": "uefi",
         "nics": [{ "name": evil, "mac": "52:54:00:09:09:01", "driver": evil }],
-        "disks": [{ "name": "sda", "size": 1 << 40, "serial": "D1", "holds": evil }],
+        "disks": [{ "name": "sda", "size": 1_u64 << 40, "serial": "D1", "holds": evil }],
     });
     let one = site.stranger(1, report.clone()).await;
     let other = site.stranger(2, report).await;
