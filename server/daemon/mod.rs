@@ -107,6 +107,7 @@ fn app(
     let scripts = http::Scripts {
         setup: script("setup.sh").context("cloud-configs/setup.sh is missing")?,
         install: script("install.sh").context("cloud-configs/install.sh is missing")?,
+        inventory: script("inventory.sh").context("cloud-configs/inventory.sh is missing")?,
     };
     let catalogue = Catalogue::from_sources(texts).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

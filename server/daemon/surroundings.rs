@@ -21,7 +21,7 @@ pub fn findings(config: &Config, images: &Images, loaders: &Loaders) -> Vec<Find
         0 => Finding::new(
             "warning",
             "boot images",
-            "there is none; make one with `make images`, then: firstlight image import DIR",
+            "there is none to install, or to look at unknown blades with; make one with `make images`, then: firstlight image import DIR",
         ),
         count => Finding::new("ok", "boot images", format!("{count} imported")),
     });

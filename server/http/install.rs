@@ -11,7 +11,7 @@ use crate::{
 
 /// The console that the lab, a serial-over-LAN session and a screen see alike.
 // loglevel: below it the kernel prints its command line, and the boot token in it, on the console.
-fn consoles(arch: Arch) -> &'static str {
+pub(super) fn consoles(arch: Arch) -> &'static str {
     match arch {
         Arch::Amd64 => "console=tty0 console=ttyS0,115200n8 loglevel=4",
         // The PL011 of the SBSA: every arm64 server has one.

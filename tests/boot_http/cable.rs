@@ -47,6 +47,11 @@ impl Cable {
         cable
     }
 
+    /// One more address, as DHCP gave it.
+    pub fn take(&self, address: &str) {
+        ip(&format!("-n {} address add {address}/16 dev cli", self.namespace));
+    }
+
     fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
