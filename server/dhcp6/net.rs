@@ -25,10 +25,8 @@ use super::{Options, reply::Interface};
 pub const SERVER_PORT: u16 = 547;
 pub const CLIENT_PORT: u16 = 546;
 /// All_DHCP_Relay_Agents_and_Servers and All_DHCP_Servers (RFC 8415 §7.1).
-const GROUPS: [Ipv6Addr; 2] = [
-    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2),
-    Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3),
-];
+const GROUPS: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2), Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3)];
 /// Room for a few thousand clients that are switched on together.
 const RECEIVE_BUFFER: usize = 16 << 20;
 

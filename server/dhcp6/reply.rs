@@ -129,15 +129,19 @@ impl<'a> Exchange<'a> {
         let placed = placed.filter(|link| !link.is_unspecified()).next();
         if let Some(link) = placed {
             let subnet = self.snapshot.subnet6_of(link);
-            return subnet
-                .map(|subnet| vec![subnet])
-                .ok_or_else(|| format!("relay {}: {link} is in no subnet we serve", self.arrival.from));
+            return subnet.map(|subnet| vec![subnet]).ok_or_else(|| {
+                format!("relay {}: {link} is in no subnet we serve", self.arrival.from)
+            });
         }
         let via = self.arrival.via;
-        let here = |subnet: &&Subnet6| via.addresses.iter().any(|a| subnet.cidr.contains(&a.addr()));
+        let here =
+            |subnet: &&Subnet6| via.addresses.iter().any(|a| subnet.cidr.contains(&a.addr()));
         let subnets: Vec<&Subnet6> = self.snapshot.subnets6.iter().filter(here).collect();
         if subnets.is_empty() {
-            return Err(format!("no [[subnet]] of the configuration holds an IPv6 address of {}", via.name));
+            return Err(format!(
+                "no [[subnet]] of the configuration holds an IPv6 address of {}",
+                via.name
+            ));
         }
         Ok(subnets)
     }
@@ -188,7 +192,11 @@ impl<'a> Exchange<'a> {
 
     /// A client that has no address here, and is told so where strangers are answered.
     fn stranger(&self) -> Decision {
-        let why = if self.blade.is_some() { "it has no ip6 in the inventory" } else { "not in the inventory" };
+        let why = if self.blade.is_some() {
+            "it has no ip6 in the inventory"
+        } else {
+            "not in the inventory"
+        };
         match self.request.message {
             Message::Solicit | Message::Request => self.no_address(why),
             Message::Renew | Message::Release | Message::Decline => self.no_binding(why),

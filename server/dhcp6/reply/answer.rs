@@ -31,7 +31,13 @@ enum Status {
 
 impl<'a> Exchange<'a> {
     /// The reserved address, and all that goes with it.
-    pub(super) fn give(&self, what: What, ip: Ipv6Addr, subnet: &'a Subnet6, rapid: bool) -> Decision {
+    pub(super) fn give(
+        &self,
+        what: What,
+        ip: Ipv6Addr,
+        subnet: &'a Subnet6,
+        rapid: bool,
+    ) -> Decision {
         let advertise = what == What::Advertised;
         let mut message = self.message(if advertise { ADVERTISE } else { REPLY });
         if advertise {
