@@ -125,8 +125,8 @@ impl<'a> Exchange<'a> {
     /// The served subnets on the client's link (RFC 8415 §13.1): that of the relay nearest to
     /// the client which says where it is, else of our own interface.
     fn link(&self) -> Result<Vec<&'a Subnet6>, String> {
-        let placed = self.request.relays.iter().rev().map(|relay| relay.link);
-        let placed = placed.filter(|link| !link.is_unspecified()).next();
+        let mut placed = self.request.relays.iter().rev().map(|relay| relay.link);
+        let placed = placed.find(|link| !link.is_unspecified());
         if let Some(link) = placed {
             let subnet = self.snapshot.subnet6_of(link);
             return subnet.map(|subnet| vec![subnet]).ok_or_else(|| {
