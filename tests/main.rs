@@ -2,9 +2,11 @@
 mod boot_http;
 mod boot_images;
 mod commands;
+mod dhcp6_wire;
 mod dhcp_wire;
 mod house;
 mod install_script;
+mod ipv6;
 mod lab;
 mod pages;
 mod road;
