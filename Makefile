@@ -2,17 +2,23 @@
 SHELL := /bin/sh
 IMAGE := build/images/debian-12
 
+<<<<<<< HEAD
 MINUTES := 10
 # One of the folders of tests/fuzz/corpus each.
 FUZZERS := $(notdir $(wildcard tests/fuzz/corpus/*))
 
 .PHONY: help demo test fuzz images build packages test-packages fmt lint deny clean
+=======
+.PHONY: help demo test images images-arm64 live-arm64 loaders build packages test-packages fmt lint deny clean
+>>>>>>> main
 
 help:
 	@echo 'make demo [ARGS=--once]  a virtual rack goes from dark to a ready three-member etcd cluster'
 	@echo 'make test                everything that CI runs: format, clippy, cargo-deny, unit, protocol and lab tests'
 	@echo 'make fuzz [MINUTES=10]   each parser of what a network sends, that long, by libFuzzer'
 	@echo 'make images              the boot image debian-12, built from Debian packages, in $(IMAGE)'
+	@echo 'make images-arm64        the same for arm64 blades, added to it; on another machine by emulation, some minutes'
+	@echo 'make loaders             the programs that firmware loads, from Debian packages, in build/loaders'
 	@echo 'make build               the daemon, target/release/firstlight'
 
 demo: packages images build
@@ -24,6 +30,17 @@ build:
 images: packages
 	boot-assets/build-images.sh $(IMAGE)
 
+images-arm64: images
+	boot-assets/install-packages.sh boot-assets/arm64-packages.txt
+	boot-assets/build-images.sh --arch arm64 $(IMAGE)
+
+# What the tests of arm64 blades boot: kernel and live system, without the disk image.
+live-arm64: packages
+	boot-assets/build-images.sh --arch arm64 --live-only build/live
+
+loaders:
+	boot-assets/build-loaders.sh
+
 # Installs what is missing from Debian's own packages; says so before it does.
 packages:
 	boot-assets/install-packages.sh boot-assets/packages.txt boot-assets/lab-packages.txt
@@ -31,7 +48,7 @@ packages:
 test-packages:
 	boot-assets/install-packages.sh boot-assets/packages.txt boot-assets/lab-packages.txt tests/packages.txt
 
-test: test-packages fmt lint deny images
+test: test-packages fmt lint deny images live-arm64 loaders
 	tests/with-postgres cargo nextest run
 
 # cargo-fuzz wants a nightly compiler for its sanitizers alone. The product's parsers have no unsafe
@@ -51,7 +68,7 @@ fmt:
 
 lint:
 	cargo clippy --all-targets -- -D warnings
-	shellcheck boot-assets/*.sh cloud-configs/*.sh tests/with-postgres .ci/run
+	shellcheck -x boot-assets/*.sh boot-assets/disk/*.sh boot-assets/live/*.sh cloud-configs/*.sh tests/with-postgres .ci/run
 	shellcheck --shell=dash boot-assets/live/init boot-assets/live/cloud-config
 
 # The advisory database is fetched from outside; where it cannot be had, licences, bans and

@@ -2,8 +2,12 @@
 # Builds what a blade boots and what it installs, from Debian packages:
 #   vmlinuz, initrd.img   the live image that runs the installer
 #   disk.img.zst          the installable disk: Debian with cloud-init, sshd and etcd
+#   arm64/...             the same three for arm64, where --arch names it
 #   bundle.toml           the list of the above, for `firstlight image import`
-# Usage: boot-assets/build-images.sh [--force] [OUTDIR]     (default build/images/debian-12)
+# Usage: boot-assets/build-images.sh [--force] [--arch amd64,arm64] [--live-only] [OUTDIR]
+#   (default: amd64, build/images/debian-12)
+# Another architecture than the host's takes qemu-user-static and root, because its packages' scripts run
+# emulated; --live-only, without the disk and its list, takes neither, and half a minute.
 # Needs root, or unprivileged user namespaces, for mmdebstrap alone. Packages come from this machine's
 # own apt sources; two builds from the same package versions give the same bytes.
 set -eu
@@ -14,7 +18,8 @@ TOP=$(dirname "$HERE")
 OUT=$TOP/build/images/debian-12
 FORCE=no
 SUITE=bookworm
-ARCH=amd64
+ARCHS=amd64
+LIVE_ONLY=no
 # Fixed, so that builds are equal; the installer gives each blade's disk its own.
 DISK_ID=F1257116-87D1-4B1A-9E0C-000000000000
 ROOT_PART_ID=F1257116-87D1-4B1A-9E0C-000000000003
@@ -23,37 +28,85 @@ ESP_MIB=16
 # Bios boot partition and file systems start at whole MiB.
 ROOT_START_MIB=$((2 + ESP_MIB))
 
+# shellcheck source=boot-assets/private-apt.sh
+. "$HERE/private-apt.sh"
+
 say() { printf '[images %3ds] %s\n' "$(($(date +%s) - STARTED))" "$*"; }
 die() { echo "build-images: $*" >&2; exit 1; }
 
 main() {
     STARTED=$(date +%s)
-    for arg in "$@"; do
-        case $arg in
+    while [ $# -gt 0 ]; do
+        case $1 in
             --force) FORCE=yes ;;
-            -*) die "unknown option $arg (known: --force)" ;;
-            *) mkdir -p "$arg" && OUT=$(cd "$arg" && pwd) ;;
+            --arch) ARCHS=$(echo "${2-}" | tr , ' ') && shift ;;
+            --live-only) LIVE_ONLY=yes ;;
+            -*) die "unknown option $1 (known: --force, --arch, --live-only)" ;;
+            *) mkdir -p "$1" && OUT=$(cd "$1" && pwd) ;;
         esac
+        shift
     done
     inputs=$(inputs_hash)
-    if [ "$FORCE" = no ] && [ "$(cat "$OUT/.stamp" 2>/dev/null)" = "$inputs" ]; then
-        say "up to date: $OUT (--force builds again)"
-        return
-    fi
     check_tools
+    for ARCH in $ARCHS; do
+        export ARCH
+        case $ARCH in amd64) SUB='' ;; arm64) SUB=arm64/ ;; *) die "no image is known for $ARCH" ;; esac
+        if [ "$FORCE" = no ] && [ "$(cat "$OUT/$SUB.stamp" 2>/dev/null)" = "$inputs" ]; then
+            say "up to date: $OUT/$SUB (--force builds again)"
+        else
+            build
+        fi
+    done
+}
+
+build() {
+    registered=
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/firstlight-images.XXXXXX")
-    trap 'rm -rf "$WORK"' EXIT
+    trap tidy EXIT
     trap 'exit 130' INT TERM
     : "${SOURCE_DATE_EPOCH:=1735689600}"
     export SOURCE_DATE_EPOCH
-    mkdir -p "$OUT" && rm -f "$OUT/.stamp"
-    bootstrap
+    APT=$WORK/apt
+    [ "$LIVE_ONLY" = yes ] || foreign_programs
+    mkdir -p "$OUT/$SUB" && rm -f "$OUT/$SUB.stamp"
     # fakeroot keeps owners and modes for whoever is not root.
-    if [ "$(id -u)" = 0 ]; then build_parts; else fakeroot sh "$0" --parts "$WORK"; fi
-    assemble_disk
-    publish
-    echo "$inputs" >"$OUT/.stamp"
-    say "done: $OUT"
+    if [ "$LIVE_ONLY" = yes ]; then
+        say "live image of Debian $SUITE for $ARCH"
+        sh "$HERE/live/parts.sh" "$SUITE" "$ARCH" "$WORK/parts" || die "the packages cannot be had (above)"
+        if [ "$(id -u)" = 0 ]; then build_initrd; else fakeroot sh "$0" --initrd "$WORK"; fi
+        publish_files vmlinuz initrd.img packages.list
+    else
+        bootstrap
+        if [ "$(id -u)" = 0 ]; then build_parts; else fakeroot sh "$0" --parts "$WORK"; fi
+        assemble_disk
+        publish
+    fi
+    echo "$inputs" >"$OUT/$SUB.stamp"
+    tidy
+    say "done: $OUT/$SUB"
+}
+
+tidy() {
+    rm -rf "$WORK"
+    [ -z "$registered" ] || echo -1 >"$registered"
+    registered=
+}
+
+# The kernel hands programs of the other architecture to an emulator (Documentation/admin-guide/binfmt-misc.rst).
+# F: opened now, so that it is found inside the new system's directory as well.
+foreign_programs() {
+    [ "$ARCH" != "$(dpkg --print-architecture)" ] || return 0
+    [ "$(id -u)" = 0 ] || die "$ARCH on this machine takes root, to have its programs emulated"
+    command -v arch-test >/dev/null || die "tools are missing; as root: apt-get install arch-test qemu-user-static"
+    arch-test "$ARCH" >/dev/null 2>&1 && return 0
+    case $ARCH in arm64) cpu=aarch64 ;; amd64) cpu=x86_64 ;; esac
+    misc=/proc/sys/fs/binfmt_misc
+    rule=/usr/lib/binfmt.d/qemu-$cpu.conf
+    [ -e "$rule" ] || die "tools are missing; as root: apt-get install qemu-user-static"
+    [ -e "$misc/register" ] || mount -t binfmt_misc none "$misc" || die "no binfmt_misc here; build $ARCH on another machine"
+    sed "s|:[^:]*:[^:]*\$|:/usr/bin/qemu-$cpu-static:F|" "$rule" >"$misc/register"
+    registered=$misc/qemu-$cpu
+    arch-test "$ARCH" >/dev/null 2>&1 || die "programs of $ARCH do not run here, though $misc/qemu-$cpu is registered"
 }
 
 inputs_hash() {
@@ -98,7 +151,7 @@ bootstrap() {
     say "Debian $SUITE from packages (cached in build/cache)"
     cache=$TOP/build/cache/debs
     mkdir -p "$cache"
-    packages=$(cat "$HERE/disk/packages.txt" "$HERE/disk/build-only.txt" | grep -v '^#' | paste -sd,)
+    packages=$(cat "$HERE/disk/packages.txt" "$HERE/disk/build-only.txt" | sh "$HERE/disk/of-arch.sh" | paste -sd,)
     sources=$(debian_sources)
     excludes=$(grep -v '^#' "$HERE/disk/exclude.txt" | sed 's/.*/--dpkgopt=path-exclude=&/')
     set -f # the patterns are for dpkg
@@ -106,11 +159,12 @@ bootstrap() {
     { mmdebstrap --quiet --arch="$ARCH" --variant=minbase --include="$packages" \
         --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' \
         $excludes --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
-        --skip=download/empty --skip=essential/unlink \
+        --skip=download/empty --skip=essential/unlink --dpkgopt=force-confold \
+        --setup-hook='mkdir -p "$1"/etc/initramfs-tools && echo update_initramfs=no >"$1"/etc/initramfs-tools/update-initramfs.conf' \
         --setup-hook='mkdir -p "$1"/var/cache/apt/archives/' \
         --setup-hook="sync-in '$cache' /var/cache/apt/archives/" \
         --customize-hook="sync-out /var/cache/apt/archives '$cache'" \
-        --customize-hook="HERE='$HERE' sh '$HERE/disk/customize.sh' \"\$1\"" \
+        --customize-hook="HERE='$HERE' ARCH='$ARCH' sh '$HERE/disk/customize.sh' \"\$1\"" \
         "$SUITE" "$WORK/root.tar" $sources && : >"$WORK/bootstrapped"
     } 2>&1 | tee "$WORK/bootstrap.log" | grep --line-buffered -E '^  image:|^[EW]:' || true
     set +f
@@ -192,7 +246,7 @@ start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649, uuid=F1257116-
 start=4096, size=$((ESP_MIB * 2048)), type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, uuid=F1257116-87D1-4B1A-9E0C-000000000002, name="esp"
 start=$((ROOT_START_MIB * 2048)), size=$((size / 512)), type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, uuid=$ROOT_PART_ID, name="root"
 EOF
-    install_bios_loader
+    [ "$ARCH" != amd64 ] || install_bios_loader
     install_efi_loader
     dd if="$WORK/root.img" of="$disk" bs=1M seek="$ROOT_START_MIB" conv=notrunc,sparse status=none
 }
@@ -227,12 +281,33 @@ poke() {
     printf "$bytes" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
+# Debian's shim and GRUB, signed, so that the disk boots with Secure Boot on and off alike. Only unpacked:
+# installed, they would bring the whole of GRUB into the new system.
+signed_loaders() {
+    case $ARCH in amd64) efi=x64 platform=x86_64-efi ;; arm64) efi=aa64 platform=arm64-efi ;; esac
+    esp=$WORK/parts/esp debs=$WORK/signed
+    mkdir -p "$esp" "$debs/root" "$APT"
+    (cd "$debs" && private_apt "$SUITE" "$ARCH" download shim-signed "grub-efi-$ARCH-signed") || die "no signed loaders (above)"
+    for deb in "$debs"/*.deb; do
+        dpkg-deb -x "$deb" "$debs/root"
+        # shellcheck disable=SC2016 # dpkg-deb's variables
+        dpkg-deb -W --showformat='${Package} ${Version} ${Architecture}\n' "$deb" >>"$WORK/parts/packages.list"
+    done
+    cp "$debs/root/usr/lib/shim/shim$efi.efi.signed" "$esp/boot$efi.efi"
+    cp "$debs/root/usr/lib/grub/$platform-signed/grub$efi.efi.signed" "$esp/grub$efi.efi"
+    cp "$HERE/disk/esp.cfg" "$esp/grub.cfg"
+}
+
 install_efi_loader() {
+    signed_loaders
     truncate -s "${ESP_MIB}M" "$WORK/esp.img"
     mkfs.vfat --invariant -F 16 -n ESP -i F1257116 "$WORK/esp.img" >/dev/null
-    touch -d "@$SOURCE_DATE_EPOCH" "$WORK/parts/bootx64.efi"
-    mmd -i "$WORK/esp.img" ::/EFI ::/EFI/BOOT
-    mcopy -m -i "$WORK/esp.img" "$WORK/parts/bootx64.efi" ::/EFI/BOOT/BOOTX64.EFI
+    # EFI/debian: where Debian's signed GRUB has its prefix. The name without a vendor is what firmware starts
+    # on a disk that it has no boot entry for (UEFI 2.10 3.5.1.1).
+    mmd -i "$WORK/esp.img" ::/EFI ::/EFI/BOOT ::/EFI/debian
+    touch -d "@$SOURCE_DATE_EPOCH" "$WORK"/parts/esp/*
+    mcopy -m -i "$WORK/esp.img" "$WORK"/parts/esp/*.efi ::/EFI/BOOT/
+    mcopy -m -i "$WORK/esp.img" "$WORK/parts/esp/grub.cfg" ::/EFI/debian/grub.cfg
     dd if="$WORK/esp.img" of="$disk" bs=1M seek=2 conv=notrunc,sparse status=none
 }
 
@@ -241,24 +316,39 @@ publish() {
     # A blade unpacks zstd nine times as fast as gzip. The bytes do not depend on the number of threads.
     zstd -q -12 -T0 <"$disk" >"$WORK/disk.img.zst"
     cp "$WORK/parts/vmlinuz" "$WORK/vmlinuz"
+    write_artifacts >"$WORK/artifacts.toml"
+    publish_files vmlinuz initrd.img disk.img.zst packages.list artifacts.toml
     write_manifest >"$WORK/bundle.toml"
-    cp "$WORK/parts/packages.list" "$OUT/packages.list"
-    for file in vmlinuz initrd.img disk.img.zst bundle.toml; do
-        cp "$WORK/$file" "$OUT/.$file.new" && mv "$OUT/.$file.new" "$OUT/$file"
-        say "$(printf '%-12s %10d bytes' "$file" "$(stat -c %s "$OUT/$file")")"
+    replace bundle.toml <"$WORK/bundle.toml"
+}
+
+publish_files() {
+    cp "$WORK/parts/vmlinuz" "$WORK/parts/packages.list" "$WORK/"
+    for file; do
+        replace "$SUB$file" <"$WORK/$file"
+        say "$(printf '%-18s %10d bytes' "$SUB$file" "$(stat -c %s "$OUT/$SUB$file")")"
     done
 }
 
+# replace FILE: with standard input, at once.
+replace() { cat >"$OUT/$1.new" && mv "$OUT/$1.new" "$OUT/$1"; }
+
+# One bundle of all architectures that were built.
 write_manifest() {
+    lists=$(find "$OUT" -name packages.list | sort)
     cat <<EOF
 # Made by boot-assets/build-images.sh
 [bundle]
 name = "debian-12"
-version = "$(sed -n 's/^VERSION_ID="\(.*\)"/\1/p' "$WORK/root/usr/lib/os-release").$(sha256sum <"$WORK/parts/packages.list" | cut -c1-12)"
+version = "$(sed -n 's/^VERSION_ID="\(.*\)"/\1/p' "$WORK/root/usr/lib/os-release").$(echo "$lists" | xargs cat | sha256sum | cut -c1-12)"
 os = "debian"
 os_version = "12"
 created = "$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
 EOF
+    for list in $lists; do cat "${list%packages.list}artifacts.toml"; done
+}
+
+write_artifacts() {
     artifact vmlinuz kernel
     artifact initrd.img initrd
     artifact disk.img.zst image
@@ -275,7 +365,7 @@ artifact() {
     cat <<EOF
 
 [[artifact]]
-path = "$1"
+path = "$SUB$1"
 kind = "$2"
 arch = "$ARCH"
 size = $(stat -c %s "$WORK/$1")
@@ -283,11 +373,12 @@ sha256 = "$(sha256sum <"$WORK/$1" | cut -d' ' -f1)"
 EOF
 }
 
-if [ "${1-}" = --parts ]; then
-    WORK=$2
-    STARTED=$(date +%s)
-    PATH=$PATH:/usr/sbin:/sbin
-    build_parts
-else
-    main "$@"
-fi
+case ${1-} in
+    --parts | --initrd)
+        WORK=$2
+        STARTED=$(date +%s)
+        PATH=$PATH:/usr/sbin:/sbin
+        if [ "$1" = --parts ]; then build_parts; else build_initrd; fi
+        ;;
+    *) main "$@" ;;
+esac

@@ -19,6 +19,7 @@ pub mod config;
 pub mod daemon;
 pub mod db;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod http;
 pub mod images;
 pub mod inventory;

@@ -130,6 +130,7 @@ pub fn spec(snapshot: &Snapshot, cluster: &ClusterDoc, os: Os) -> Result<Cluster
             net: Net {
                 ip,
                 prefix: subnet.cidr.prefix_len(),
+                ip6: snapshot.net6_of(blade),
                 gateway: subnet.gateway,
                 dns: subnet.dns.clone(),
                 ntp: subnet.ntp.clone(),

@@ -2,7 +2,11 @@
 
 mod assets;
 pub mod cable;
+<<<<<<< HEAD
 mod clients;
+=======
+mod discovery;
+>>>>>>> main
 mod doors;
 mod hostile;
 mod identity;

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["boot", "topology", "inventory", "config"],
     &["db", "images"],
     &["journal", "reconcile"],
-    &["dhcp", "tftp", "http", "bmc", "probe"],
+    &["dhcp", "dhcp6", "tftp", "http", "bmc", "probe"],
     &["cli", "daemon", "lab"],
 ];
 
@@ -34,6 +34,8 @@ const PURE: &[&str] = &[
     "dhcp/reply",
     "dhcp/rehearse",
     "dhcp/wire",
+    "dhcp6/reply",
+    "dhcp6/wire",
     "tftp/wire",
     "tftp/transfer",
     "http/view",

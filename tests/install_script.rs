@@ -210,6 +210,7 @@ fn shellcheck_has_nothing_to_say() {
     let files = [
         "cloud-configs/install.sh",
         "cloud-configs/setup.sh",
+        "cloud-configs/inventory.sh",
         "boot-assets/build-images.sh",
         "boot-assets/disk/customize.sh",
         "boot-assets/live/init",

@@ -3,9 +3,10 @@
 use std::{fs, sync::Arc};
 
 use firstlight::{
-    blade::{Kind, Phase, Report, ReportState, Step},
+    blade::{Kind, Mac, Phase, Report, ReportState, Step},
     http::{App, BootKey, Scripts, people_router, serve},
     images::{Images, Loaders},
+    inventory::Machine,
     journal::{self, Begun, Journal, Sighting},
     topology::{Catalogue, embedded},
 };
@@ -51,7 +52,11 @@ impl Site {
             loaders: Loaders::open(database.dir()),
             key: BootKey::open(database.dir()).unwrap(),
             boot_url: Some("http://10.12.0.1".to_owned()),
-            scripts: Scripts { setup: String::new(), install: String::new() },
+            scripts: Scripts {
+                setup: String::new(),
+                install: String::new(),
+                inventory: String::new(),
+            },
             told: firstlight::http::Repeats::default(),
             started: journal::now(),
             shutdown: stop.clone(),
@@ -102,6 +107,14 @@ impl Site {
         let (status, location, cookie) =
             (answer.status(), header("location"), header("set-cookie"));
         Page { status, location, cookie, text: answer.text().await.unwrap() }
+    }
+
+    /// A machine that waits.
+    async fn stranger(&self, n: u8, report: serde_json::Value) -> Mac {
+        let mac = Mac([0x52, 0x54, 0, 9, 9, n]);
+        let machine = Machine::read(report.to_string().as_bytes()).unwrap();
+        self.journal.discovered(mac, None, None, machine).await.unwrap();
+        mac
     }
 
     /// An attempt of b1 that has told of its hardware and writes.
@@ -329,4 +342,60 @@ async fn the_journal_is_read_back_page_by_page() {
     assert!(second.contains("packet 200 ") && !second.contains("packet 449 "));
     assert!(!second.contains("data-after"), "an old page stays as it is");
     assert!(site.database.dir().exists());
+}
+
+#[tokio::test]
+async fn a_machine_that_waits_is_racked_by_one_form_and_takes_a_slot_over_only_when_asked_to() {
+    let site = Site::new().await;
+    assert!(!site.get("/").await.text.contains("Waiting to be racked"));
+    let evil = "\"'><script>alert(1)</script>";
+    let report = json!({
+        "manufacturer": evil, "model": "M630", "serial": "CN<b>", "secure_boot": true, "firmware": "uefi",
+        "nics": [{ "name": evil, "mac": "52:54:00:09:09:01", "driver": evil }],
+        "disks": [{ "name": "sda", "size": 1_u64 << 40, "serial": "D1", "holds": evil }],
+    });
+    let one = site.stranger(1, report.clone()).await;
+    let other = site.stranger(2, report).await;
+    let home = site.get("/").await.text;
+    assert!(home.contains("Waiting to be racked") && home.contains("M630"), "{home}");
+    assert!(home.contains("Its serial CN&#60;b&#62; is also that of"), "{home}");
+    assert!(!home.contains("<script>alert"), "{home}");
+    assert!(site.get("/?lang=zh").await.text.contains("等待上架"));
+    let page = site.get(&format!("/discovered/{one}?slot=r1/c1/5")).await;
+    assert!(page.text.contains("Secure Boot on") && !page.text.contains("<script>alert"));
+    assert!(page.text.contains("<option value=\"r1/c1/5\" selected>"), "{}", page.text);
+
+    let done = site.post(&format!("/discovered/{one}/rack"), "slot=r1/c1/5&disk=D1").await;
+    assert_eq!(
+        (done.status, done.location.as_str()),
+        (StatusCode::SEE_OTHER, "/?blade=r1-c1-b05#blade"),
+        "{}",
+        done.text
+    );
+    let blade = site.get("/blades/r1-c1-b05").await.text;
+    assert!(blade.contains("serial=D1") && blade.contains("CN&#60;b&#62;"), "{blade}");
+
+    let rack = format!("/discovered/{other}/rack");
+    let asked = site.post(&rack, "slot=r1/c1/1").await;
+    assert!(asked.text.contains("Put this machine in the place of b1?"), "{}", asked.text);
+    assert!(asked.text.contains("52:54:00:00:01:01"), "which machine goes: {}", asked.text);
+    let done = site.post(&rack, "slot=r1/c1/1&take_over=true").await;
+    assert_eq!(done.location, "/?blade=b1#blade", "{}", done.text);
+    assert!(!site.get("/").await.text.contains("Waiting to be racked"));
+    let gone = site.post(&rack, "slot=r1/c1/6").await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND, "{}", gone.text);
+    for (path, form) in [("/discovered/x/rack", "slot=r1/c1/6"), ("/discovered/x/forget", "")] {
+        assert_eq!(site.post(path, form).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_is_forgotten_is_gone_from_the_page() {
+    let site = Site::new().await;
+    let mac = site.stranger(1, json!({})).await;
+    let nonsense = site.post(&format!("/discovered/{mac}/rack"), "slot=nonsense").await;
+    assert_eq!(nonsense.status, StatusCode::CONFLICT, "{}", nonsense.text);
+    let done = site.post(&format!("/discovered/{mac}/forget"), "").await;
+    assert_eq!(done.location, "/");
+    assert!(!site.get("/").await.text.contains("Waiting to be racked"));
 }

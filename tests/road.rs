@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+mod discovery;
 pub mod site;
 pub mod small;
 

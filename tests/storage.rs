@@ -3,6 +3,7 @@
 mod backup;
 mod changes;
 mod durable;
+mod machines;
 mod road;
 mod rows;
 mod schema;

@@ -295,3 +295,26 @@ fn parse(packet: &[u8]) -> Got {
         other => panic!("opcode {other} from a server"),
     }
 }
+
+/// A file by single blocks of 512 octets, as the oldest ROM reads it; `None` if there is none.
+pub fn fetch_from(socket: UdpSocket, server: SocketAddr, name: &str) -> Option<Vec<u8>> {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = Client { socket, server, transfer: None };
+    client.ask(name, "octet", &[]);
+    let (mut content, mut wanted) = (Vec::new(), 1_u16);
+    loop {
+        match client.receive() {
+            Got::Data(block, payload) if block == wanted => {
+                client.ack(block);
+                wanted = wanted.wrapping_add(1);
+                content.extend(&payload);
+                if payload.len() < 512 {
+                    return Some(content);
+                }
+            }
+            Got::Data(block, _) => client.ack(block),
+            Got::Error(1, _) => return None,
+            other => panic!("{other:?}"),
+        }
+    }
+}

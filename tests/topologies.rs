@@ -37,6 +37,7 @@ fn node(role: &str, nn: u8) -> Member {
         net: Net {
             ip: Ipv4Addr::new(10, 12, 1, nn),
             prefix: 24,
+            ip6: None,
             gateway: Some(Ipv4Addr::new(10, 12, 1, 1)),
             dns: vec![Ipv4Addr::new(10, 12, 1, 1)],
             ntp: vec![Ipv4Addr::new(10, 12, 1, 55)],

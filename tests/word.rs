@@ -7,6 +7,7 @@ mod disk;
 mod garbage;
 mod images;
 mod people;
+mod rehearsal;
 mod voter;
 
 use std::time::Duration;

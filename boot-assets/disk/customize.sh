@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run by mmdebstrap with the new system's directory: settles what packages alone do not.
+# Run by mmdebstrap with the new system's directory: settles what packages alone do not. ARCH is its architecture.
 set -eu
 root=$1
 say() { echo "  image: $*"; }
@@ -19,6 +19,8 @@ EOF
         rm -f "$root/usr/share/initramfs-tools/$name"
     done
     say "initramfs of the installed system"
+    # Switched off while the packages came in, each of which would have made one.
+    echo update_initramfs=yes >"$root/etc/initramfs-tools/update-initramfs.conf"
     chroot "$root" update-initramfs -u -k all >/dev/null
 }
 
@@ -32,7 +34,8 @@ settle_services() {
         getty@tty1.service systemd-pstore.service cloud-init-hotplugd.socket dev-hugepages.mount \
         modprobe@drm.service modprobe@dm_mod.service modprobe@loop.service modprobe@efi_pstore.service \
         sys-kernel-debug.mount sys-kernel-tracing.mount systemd-hwdb-update.service systemd-binfmt.service >/dev/null 2>&1
-    chroot "$root" systemctl enable serial-getty@ttyS0.service >/dev/null 2>&1
+    # Elsewhere the kernel learns its serial console from the firmware (ACPI SPCR), and systemd from the kernel.
+    [ "$ARCH" != amd64 ] || chroot "$root" systemctl enable serial-getty@ttyS0.service >/dev/null 2>&1
 }
 
 # Generators run at boot and again at every reload of systemd, each a process.
@@ -99,13 +102,12 @@ export_parts() {
     cp "$root/bin/busybox" "$parts/tools/busybox"
     # shellcheck disable=SC2016 # dpkg-query's variables
     chroot "$root" dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' >"$parts/packages.list"
-    say "loaders for BIOS and UEFI"
-    common="part_gpt ext2 normal configfile linux echo serial terminal probe test minicmd search reboot sleep"
-    # shellcheck disable=SC2086
-    chroot "$root" grub-mkimage -O i386-pc -p '(,gpt3)/boot/grub' -o /firstlight-parts/core.img biosdisk $common
-    # shellcheck disable=SC2086
-    chroot "$root" grub-mkimage -O x86_64-efi -p '(,gpt3)/boot/grub' -o /firstlight-parts/bootx64.efi fat efi_gop $common
-    cp "$root/usr/lib/grub/i386-pc/boot.img" "$parts/boot.img"
+    if [ "$ARCH" = amd64 ]; then
+        say "loader for BIOS"
+        chroot "$root" grub-mkimage -O i386-pc -p '(,gpt3)/boot/grub' -o /firstlight-parts/core.img biosdisk \
+            part_gpt ext2 normal configfile linux echo serial terminal probe test minicmd search reboot sleep
+        cp "$root/usr/lib/grub/i386-pc/boot.img" "$parts/boot.img"
+    fi
     export_live
 }
 
@@ -128,8 +130,8 @@ export_live() {
 
 trim() {
     # shellcheck disable=SC2046
-    chroot "$root" dpkg --purge --force-depends $(grep -v '^#' "$HERE/disk/build-only.txt") >/dev/null 2>&1
-    chroot "$root" apt-get -qq -y --purge autoremove >/dev/null 2>&1
+    chroot "$root" dpkg --purge --force-depends $(sh "$HERE/disk/of-arch.sh" <"$HERE/disk/build-only.txt")
+    chroot "$root" apt-get -qq -y --purge autoremove
     mkdir -p "$root/boot/grub"
     cp "$HERE/disk/grub.cfg" "$root/boot/grub/grub.cfg"
     rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/info/* "$root"/usr/share/lintian/* \
@@ -145,8 +147,16 @@ compile_python() {
     say "Python compiled ahead"
     find "$root/usr" -name __pycache__ -prune -exec rm -rf {} +
     rm -rf "$root"/usr/lib/python3.*/lib2to3 "$root"/usr/lib/python3.*/pydoc_data
-    PYTHONHASHSEED=0 chroot "$root" sh -c 'python3 -m compileall -q --invalidation-mode unchecked-hash \
-        /usr/lib/python3/dist-packages /usr/lib/python3.*' >/dev/null || true
+    # The bytes do not depend on the machine: this one's Python of the same version is many times as fast
+    # as an emulated one.
+    version=$(basename "$(readlink "$root/usr/bin/python3")")
+    in_root='' run="chroot $root"
+    if [ "$ARCH" != "$(dpkg --print-architecture)" ] && [ -x "/usr/bin/$version" ]; then in_root=$root run=; fi
+    # shellcheck disable=SC2086,SC2231 # words; a pattern
+    for dir in $root/usr/lib/python3/dist-packages $root/usr/lib/python3.*; do
+        PYTHONHASHSEED=0 $run "/usr/bin/$version" -m compileall -q --invalidation-mode unchecked-hash \
+            ${in_root:+-s "$root" -p /} "$in_root${dir#"$root"}" >/dev/null || true
+    done
 }
 
 cp -r "$HERE/disk/overlay/." "$root/"

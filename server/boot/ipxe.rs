@@ -66,7 +66,7 @@ pub fn hold(why: &str, again: &str) -> Result<String, ScriptError> {
 }
 
 /// The console menu. `entries` are (id, title); the choice comes back as
-/// `GET {again}?choice={id}`, whose answer is the script to go on with. The caller lists
+/// `GET {again}?choice={id}&arch={iPXE's own}`, whose answer is the script to go on with. The caller lists
 /// `local-boot` among the entries. A `timeout` of zero waits for ever.
 pub fn menu(
     title: &str,
@@ -88,7 +88,7 @@ pub fn menu(
     };
     text += &format!(
         "choose --default {default} {timeout}choice || goto start\n\
-         chain --replace --autofree {again}?choice=${{choice}} || goto failed\n\
+         chain --replace --autofree {again}?choice=${{choice}}&arch=${{buildarch}} || goto failed\n\
          :failed\n\
          echo Firstlight: the server did not answer, back to the menu\n\
          sleep 3\n\

@@ -213,6 +213,7 @@ mod tests {
             chassis: None,
             macs: Vec::new(),
             ip: None,
+            ip6: None,
             arch: None,
             cluster: None,
             role: None,

@@ -100,6 +100,11 @@ impl Client {
         self.json(answer).await
     }
 
+    pub async fn delete(&self, path: &str) -> Result<Value> {
+        let answer = self.send(self.http.delete(self.address(path))).await?;
+        self.json(answer).await
+    }
+
     /// The live journal after line `after`.
     pub async fn follow(&self, after: i64) -> Result<Response> {
         let request = self.http.get(self.address(&format!("/events?after={after}")));

@@ -31,7 +31,10 @@ fn array(value: &Value) -> &[Value] {
 pub fn listed(kind: Kind, list: &Value, now: i64, zone: &TimeZone) -> String {
     let items = array(list);
     if items.is_empty() {
-        return format!("there are no {}\n", kind.word());
+        return match kind {
+            Kind::Discovered => "no machine waits to be racked\n".to_owned(),
+            _ => format!("there are no {}\n", kind.word()),
+        };
     }
     if kind == Kind::Racks {
         return racks(items);
@@ -54,6 +57,9 @@ fn heads(kind: Kind) -> &'static [&'static str] {
         Kind::Attempts => &[
             "BLADE", "NO", "TRY", "CLUSTER", "ROLE", "PHASE", "OUTCOME", "BEGAN", "TOOK", "REASON",
         ],
+        Kind::Discovered => {
+            &["MAC", "IP", "LAST SEEN", "WAITS", "WHAT IT IS", "SWITCH PORT", "MIND"]
+        }
     }
 }
 
@@ -88,6 +94,17 @@ fn row(kind: Kind, item: &Value, now: i64, zone: &TimeZone) -> Vec<String> {
         }
         Kind::Events => event_row(item, zone),
         Kind::Attempts => attempt_row(item, now, zone),
+        Kind::Discovered => {
+            let mut row = cells(item, &["mac", "ip"]);
+            row.push(time("last_seen"));
+            row.extend(cells(item, &["waits", "summary"]));
+            row.push(
+                cells(&item["machine"]["lldp"], &["switch", "port"]).join(" ").trim().to_owned(),
+            );
+            let marks = array(&item["marks"]).iter().map(|mark| text(&mark["text"]));
+            row.push(marks.collect::<Vec<_>>().join("; "));
+            row
+        }
     }
 }
 
@@ -152,7 +169,17 @@ fn racks(items: &[Value]) -> String {
 }
 
 /// Keys that hold milliseconds since 1970.
-const MOMENTS: [&str; 7] = ["at", "started", "ended", "phase_since", "last_seen", "until", "since"];
+const MOMENTS: [&str; 9] = [
+    "first_seen",
+    "reported",
+    "at",
+    "started",
+    "ended",
+    "phase_since",
+    "last_seen",
+    "until",
+    "since",
+];
 
 /// One thing in full: its own keys, then its lists as tables.
 pub fn described(value: &Value, now: i64, zone: &TimeZone) -> String {

@@ -19,6 +19,7 @@ pub mod image;
 pub mod lines;
 pub mod lists;
 pub mod operate;
+pub mod rack;
 pub mod rehearse;
 pub mod say;
 pub mod screen;
@@ -73,7 +74,7 @@ Examples:
     #[command(after_help = "Example:
   firstlight export > inventory.toml")]
     Export(Remote),
-    /// List blades, racks, clusters, topologies, images, leases, events or attempts
+    /// List blades, racks, clusters, topologies, images, leases, events, attempts or discovered machines
     #[command(after_help = "Examples:
   firstlight get blades
   firstlight get blades -o json | jq -r '.[] | select(.class == \"failed\") | .name'")]
@@ -82,6 +83,21 @@ Examples:
     #[command(after_help = "Example:
   firstlight describe blade r1-c1-b01")]
     Describe(show::DescribeArgs),
+    /// Make a machine that waits a blade of the inventory
+    #[command(
+        after_help = "The machine is told by its MAC (firstlight get discovered). It goes on by itself.
+A slot that is taken is taken over only with --take-over: the machine gets the blade's
+name, address and role, and the old machine is no longer known.
+
+Examples:
+  firstlight rack 52:54:00:00:01:03 --slot r1/c1/3
+  firstlight rack 52:54:00:00:01:09 --slot r1/c1/3 --take-over"
+    )]
+    Rack(rack::RackArgs),
+    /// Take a machine off the list of those that wait, until it reports again
+    #[command(after_help = "Example:
+  firstlight forget 52:54:00:00:01:03")]
+    Forget(rack::ForgetArgs),
     /// Print the documents a blade would be sent, without secrets
     #[command(after_help = "Example:
   firstlight render r1-c1-b01 --format cloud-init")]
@@ -230,6 +246,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Export(remote) => show::export(&remote).await,
         Command::Get(args) => show::get(args).await,
         Command::Describe(args) => show::describe(args).await,
+        Command::Rack(args) => rack::rack(args).await,
+        Command::Forget(args) => rack::forget(args).await,
         Command::Render(args) => show::render(args).await,
         Command::Rehearse(args) => rehearse::run(args).await,
         Command::Plan(args) => operate::plan(args).await,

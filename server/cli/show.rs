@@ -43,6 +43,9 @@ pub enum Kind {
     Events,
     #[value(alias = "attempt")]
     Attempts,
+    /// Machines that wait to be racked
+    #[value(alias = "machine")]
+    Discovered,
 }
 
 impl Kind {
@@ -57,6 +60,7 @@ impl Kind {
             Kind::Leases => "leases",
             Kind::Events => "events",
             Kind::Attempts => "attempts",
+            Kind::Discovered => "discovered",
         }
     }
 }
@@ -78,7 +82,7 @@ pub struct GetArgs {
 pub struct DescribeArgs {
     #[arg(value_enum)]
     kind: Kind,
-    /// Its name; of a lease the address, of an event or attempt the id
+    /// Its name; of a lease the address, of an event or attempt the id, of a machine the MAC
     name: String,
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
@@ -127,6 +131,10 @@ pub async fn describe(args: DescribeArgs) -> anyhow::Result<ExitCode> {
     let value: Value = match args.kind {
         Kind::Blades | Kind::Clusters => {
             client.get(&format!("/{word}/{}", segment(&args.name)?)).await?
+        }
+        Kind::Discovered => {
+            let mac: crate::blade::Mac = args.name.parse()?;
+            client.get(&format!("/{word}/{mac}")).await?
         }
         _ => {
             let list: Value = client.get(&format!("/{word}")).await?;

@@ -25,6 +25,7 @@ use crate::{
     topology::{self, Catalogue},
 };
 
+mod dhcp6;
 mod listeners;
 mod rounds;
 mod sightings;
@@ -61,6 +62,7 @@ struct Daemon {
     app: http::Shared,
     writer: tokio::task::JoinHandle<()>,
     dhcp: Option<dhcp::Server>,
+    dhcp6: Option<crate::dhcp6::Server>,
     tftp: tftp::Server,
     boot: Vec<TcpListener>,
     ui: TcpListener,
@@ -87,9 +89,10 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
         None => Arc::new(|_, _| Vec::new()),
     };
     let app = Arc::new(app(&config, journal.clone(), loaders, rehearse, shutdown)?);
+    let dhcp6 = dhcp6::bind(&config, &journal)?;
     let tftp = sightings::bind_tftp(&config, &app).await?;
     tracing::info!(site = config.site, boot = %config.boot.http, ui = %ui.local_addr()?, "firstlight serves");
-    Ok(Daemon { app, writer, dhcp, tftp, boot, ui, _lock: lock })
+    Ok(Daemon { app, writer, dhcp, dhcp6, tftp, boot, ui, _lock: lock })
 }
 
 fn app(
@@ -107,6 +110,7 @@ fn app(
     let scripts = http::Scripts {
         setup: script("setup.sh").context("cloud-configs/setup.sh is missing")?,
         install: script("install.sh").context("cloud-configs/install.sh is missing")?,
+        inventory: script("inventory.sh").context("cloud-configs/inventory.sh is missing")?,
     };
     let catalogue = Catalogue::from_sources(texts).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -202,10 +206,13 @@ fn ui_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 impl Daemon {
     async fn run(self, shutdown: CancellationToken) -> ExitCode {
-        let Daemon { app, writer, dhcp, tftp, boot, ui, _lock } = self;
+        let Daemon { app, writer, dhcp, dhcp6, tftp, boot, ui, _lock } = self;
         let mut tasks = JoinSet::new();
         if let Some(dhcp) = dhcp {
             tasks.spawn(dhcp.run(shutdown.clone()));
+        }
+        if let Some(dhcp6) = dhcp6 {
+            tasks.spawn(dhcp6.run(shutdown.clone()));
         }
         tasks.spawn(tftp.run(shutdown.clone()));
         for boot in boot {

@@ -16,16 +16,36 @@ const LEAST_FREE: u64 = 1 << 30;
 pub fn findings(config: &Config, images: &Images, loaders: &Loaders) -> Vec<Finding> {
     let mut findings = vec![space(config)];
     findings.extend(config.boot.interfaces.iter().map(|name| interface(config, name)));
+    findings.extend(config.boot.interfaces.iter().filter_map(|name| no_ipv6(config, name)));
     findings.extend(boot_programs(loaders));
     findings.push(match images.list().len() {
         0 => Finding::new(
             "warning",
             "boot images",
-            "there is none; make one with `make images`, then: firstlight image import DIR",
+            "there is none to install, or to look at unknown blades with; make one with `make images`, then: firstlight image import DIR",
         ),
         count => Finding::new("ok", "boot images", format!("{count} imported")),
     });
     findings
+}
+
+/// An interface that IPv6 blades cannot be served on, though there is a subnet for them.
+fn no_ipv6(config: &Config, name: &str) -> Option<Finding> {
+    let all: Vec<_> = nix::ifaddrs::getifaddrs().ok()?.collect();
+    let here = all.iter().filter(|found| found.interface_name == name);
+    let served = here.filter_map(|found| Some(found.address.as_ref()?.as_sockaddr_in6()?.ip()));
+    let served =
+        served.into_iter().any(|ip| config.subnets6.iter().any(|subnet| subnet.cidr.contains(&ip)));
+    (!config.subnets6.is_empty() && !served).then(|| {
+        Finding::new(
+            "warning",
+            "interfaces",
+            format!(
+                "{name} has no address of an IPv6 [[subnet]]: only relayed blades are served by \
+                 IPv6 there; give it one, such as the first of the subnet"
+            ),
+        )
+    })
 }
 
 /// What firmware loads by TFTP.

@@ -74,6 +74,17 @@ const TABLES: &[(&str, &[Column])] = &[
     ("whereabouts", &[Text("mac"), Text("ip"), Text("relay"), Text("port"), Int("at")]),
     ("leases", &[Text("ip"), Text("mac"), Text("state"), Int("until"), Text("hostname")]),
     (
+        "machines",
+        &[
+            Text("mac"),
+            Text("ip"),
+            Int("first_seen"),
+            Int("reported"),
+            Int("last_seen"),
+            Text("report"),
+        ],
+    ),
+    (
         "attempts",
         &[
             Text("id"),

@@ -15,6 +15,7 @@ mod backup;
 mod events;
 mod inventory;
 mod leases;
+mod machines;
 mod power;
 mod whereabouts;
 
@@ -23,6 +24,7 @@ pub use backup::*;
 pub use events::*;
 pub use inventory::*;
 pub use leases::*;
+pub use machines::*;
 pub use power::*;
 pub use whereabouts::*;
 
@@ -90,6 +92,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
         events::STATEMENTS,
         inventory::STATEMENTS,
         leases::STATEMENTS,
+        machines::STATEMENTS,
         power::STATEMENTS,
         whereabouts::STATEMENTS,
     ]

@@ -13,7 +13,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{App, Shared, install, live, operate, rehearse, view};
+use super::{App, Shared, install, live, machines, operate, rehearse, view};
 use crate::{
     blade::{AttemptId, Hostname},
     db::{self, DbError, Tx},
@@ -31,6 +31,9 @@ pub fn router() -> Router<Shared> {
         .route("/blades/{name}/{action}", post(operate::act))
         .route("/rehearse/{mac}", get(rehearse::rehearse))
         .route("/racks", get(racks))
+        .route("/discovered", get(machines::list))
+        .route("/discovered/{mac}", get(machines::one).delete(machines::forget))
+        .route("/discovered/{mac}/rack", post(machines::rack))
         .route("/clusters", get(clusters))
         .route("/clusters/{name}", get(operate::cluster))
         .route("/clusters/{name}/plan", get(operate::plan))
@@ -176,7 +179,10 @@ pub async fn described(app: &App, name: &str) -> Result<Value, ApiError> {
     let attempts = db::attempts_of(&mut tx, &blade.name, 20).await?;
     let events = db::events_of_blade(&mut tx, &blade.name, 200).await?;
     let view = view::blade_view(blade, attempts.first(), journal::now());
-    Ok(json!({ "blade": view, "attempts": attempts, "events": events }))
+    drop(tx);
+    let learned = machines::learned(app, &blade.macs).await?;
+    let learned = learned.map(|one| json!({ "reported": one.reported, "machine": one.machine }));
+    Ok(json!({ "blade": view, "attempts": attempts, "events": events, "learned": learned }))
 }
 
 async fn blade(State(app): State<Shared>, Path(name): Path<String>) -> Answer {

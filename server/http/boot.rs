@@ -12,7 +12,7 @@ use axum::{
 };
 
 use super::{
-    App, Shared, blob,
+    App, Shared, blob, discovery,
     install::{self, Plan},
     internal,
     listen::in_time,
@@ -38,7 +38,9 @@ pub fn router(app: Shared) -> Router {
     Router::new()
         .route("/boot/{script}", get(script))
         .route("/grub/{*path}", get(grub))
+        .route("/config/inventory/pxe.yml", get(discovery::document))
         .route("/config/{menu}/{document}", get(config))
+        .route("/api/v1/discovery", get(discovery::may_go_on).post(discovery::report))
         .route("/api/v1/attempts/{id}/events", post(reports::events))
         .route("/api/v1/attempts/{id}/cloud-init", post(reports::cloud_init))
         .route("/api/v1/attempts/{id}/phone-home", post(reports::cloud_init))
@@ -75,7 +77,7 @@ async fn settled(
 }
 
 /// The base of every address told to this blade: as configured, else as it asked.
-fn base_url(app: &App, peer: SocketAddr, headers: &HeaderMap) -> String {
+pub(super) fn base_url(app: &App, peer: SocketAddr, headers: &HeaderMap) -> String {
     if let Some(url) = boot::url_for(app.boot_url.as_deref(), peer.ip()) {
         return url.to_owned();
     }
@@ -113,6 +115,10 @@ async fn script(
         .as_deref()
         .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("choice=")));
     match choice {
+        Some(discovery::ENTRY) => {
+            let entry = discovery::entry_for(query.as_deref().unwrap_or_default());
+            text(orders::chosen(&app, peer, &asked, entry).await)
+        }
         Some(choice) => text(orders::chosen(&app, peer, &asked, choice).await),
         None => match orders::ask(&app, &asked).await {
             Ok(script) => text(script),

@@ -1,5 +1,7 @@
 //! What an attempt is made of: script, documents and installer of one blade, from the snapshot.
 
+use ipnet::Ipv6Net;
+
 use super::App;
 use crate::{
     blade::{Arch, AttemptId},
@@ -11,7 +13,7 @@ use crate::{
 
 /// The console that the lab, a serial-over-LAN session and a screen see alike.
 // loglevel: below it the kernel prints its command line, and the boot token in it, on the console.
-fn consoles(arch: Arch) -> &'static str {
+pub(super) fn consoles(arch: Arch) -> &'static str {
     match arch {
         Arch::Amd64 => "console=tty0 console=ttyS0,115200n8 loglevel=4",
         // The PL011 of the SBSA: every arm64 server has one.
@@ -25,6 +27,8 @@ pub struct Plan {
     pub document: Document,
     pub boot: Boot,
     pub arch: Arch,
+    /// The live system's address and prefix, where all its addresses are IPv6 ones.
+    ip6: Option<Ipv6Net>,
 }
 
 /// Puts a blade's plan together. The error is for people: what is missing, and where.
@@ -56,6 +60,9 @@ pub fn plan(
             menu: member.role.clone(),
         },
         arch: blade.arch.unwrap_or_default(),
+        // Where a blade was told an IPv6 address of ours, its live system needs one too: it takes
+        // the reserved one, without asking DHCPv6 again.
+        ip6: snapshot.net6_of(blade).filter(|_| base.starts_with("http://[")),
     })
 }
 
@@ -87,9 +94,10 @@ impl Plan {
         let config = format!("{url}/config/{menu}/pxe.yml?token={token}");
         let mac = blade.macs.first().ok_or_else(|| format!("blade {} has no MAC", blade.name))?;
         let cmdline = format!(
-            "{} cloud-config-url={config} firstlight.attempt={attempt} BOOTIF=01-{}",
+            "{} cloud-config-url={config} firstlight.attempt={attempt} BOOTIF=01-{}{}",
             consoles(self.arch),
-            mac.hyphenated()
+            mac.hyphenated(),
+            self.ip6.map(|net| format!(" ip6={net}")).unwrap_or_default()
         );
         let files = Files { base: url, kernel: &kernel, initrd: &initrd, cmdline: &cmdline };
         let title = format!("installing {} as {menu}", blade.name);

@@ -20,9 +20,11 @@ mod api;
 mod blob;
 mod boot;
 mod console;
+mod discovery;
 mod install;
 mod listen;
 mod live;
+mod machines;
 mod operate;
 mod orders;
 mod pages;
@@ -69,6 +71,7 @@ pub type Shared = Arc<App>;
 pub struct Scripts {
     pub setup: String,
     pub install: String,
+    pub inventory: String,
 }
 
 impl App {

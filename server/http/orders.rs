@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use super::{App, Shared, install, refusal::ipv4};
+use super::{App, Shared, discovery, install, refusal::ipv4};
 use crate::{
     blade::{Kind, Mac, Phase},
     boot::{self, Name, Order, Pxelinux, Reader, Whose},
-    config::DhcpMode,
+    config::{DhcpMode, Unknown},
     db::{self, DbError},
     inventory::{Blade, Intent, Snapshot},
-    journal::Sighting,
+    journal::{self, Sighting},
 };
 
 /// One question of a boot program.
@@ -137,13 +137,16 @@ pub fn decide(app: &App, snapshot: &Snapshot, asked: &Asked<'_>) -> (String, Str
                 Err(why) => hold(&why),
             }
         }
-        None | Some((_, Intent::Menu)) => (menu(app, asked), "console menu".to_owned()),
+        None if app.journal.config().dhcp.unknown == Unknown::Discover => {
+            (menu(app, asked, true), discovery::told(app).to_owned())
+        }
+        None | Some((_, Intent::Menu)) => (menu(app, asked, false), "console menu".to_owned()),
     }
 }
 
 /// An order as this program reads it; what cannot be said is told in the log, and the blade goes
 /// on from its disk.
-fn written(order: &Order<'_>, asked: &Asked<'_>) -> String {
+pub fn written(order: &Order<'_>, asked: &Asked<'_>) -> String {
     order.text(&asked.reader).unwrap_or_else(|error| {
         tracing::error!(mac = %asked.mac, "no boot script: {error}");
         let title = "the server has no script for this blade; its log says why";
@@ -151,17 +154,25 @@ fn written(order: &Order<'_>, asked: &Asked<'_>) -> String {
     })
 }
 
-fn menu(app: &App, asked: &Asked<'_>) -> String {
+/// The console menu; of an unknown blade, whose hardware is looked at unless somebody chooses.
+fn menu(app: &App, asked: &Asked<'_>, unknown: bool) -> String {
     let config = &app.journal.config().menu;
     let entries = app.catalogue.entries().iter();
     let mut entries: Vec<(&str, &str)> =
         entries.map(|entry| (entry.id.as_str(), entry.title_en.as_str())).collect();
+    let (mut default, mut seconds) = (config.default.as_str(), config.timeout.0);
+    if discovery::possible(app) {
+        entries.push((discovery::ENTRY, "Report the hardware, an operator decides"));
+        if unknown {
+            (default, seconds) = (discovery::ENTRY, discovery::UNKNOWN_WAITS);
+        }
+    }
     entries.push(("local-boot", "Boot from the disk"));
     let order = Order::Menu {
         title: &app.journal.config().site,
         entries: &entries,
-        default: &config.default,
-        timeout: std::time::Duration::from_secs(config.timeout.0.into()),
+        default,
+        timeout: std::time::Duration::from_secs(seconds.into()),
     };
     written(&order, asked)
 }
@@ -175,6 +186,9 @@ pub async fn chosen(app: &Arc<App>, peer: SocketAddr, asked: &Asked<'_>, choice:
     let name = blade.map(|blade| blade.name.clone());
     if blade.is_none() && !may_choose(app, peer, asked.mac).await {
         return hold("this blade has no address from here");
+    }
+    if let Some(arch) = discovery::asked(app, choice) {
+        return discovery::order(app, asked, arch);
     }
     if entry.is_none() && choice != "local-boot" {
         return hold("there is no such menu entry");
@@ -204,16 +218,16 @@ async fn adopted(
 
 /// True if an unknown blade holds the lease of the address it asks from, so that made-up MACs
 /// leave no choices behind. Where another server gives the addresses, nobody can tell.
-async fn may_choose(app: &App, peer: SocketAddr, mac: Mac) -> bool {
+pub async fn may_choose(app: &App, peer: SocketAddr, mac: Mac) -> bool {
     app.journal.config().dhcp.mode != DhcpMode::Server || leased(app, peer).await == Some(mac)
 }
 
 /// Who holds the lease of this address.
 async fn leased(app: &App, peer: SocketAddr) -> Option<Mac> {
+    let ip = ipv4(peer)?;
     let read = async {
         let mut tx = app.journal.db().read().await?;
-        db::leases(&mut tx).await
+        db::lease_holder(&mut tx, ip, journal::now()).await
     };
-    let leases = read.await.unwrap_or_default();
-    leases.iter().find(|lease| Some(lease.ip) == ipv4(peer)).map(|lease| lease.mac)
+    read.await.inspect_err(|error| tracing::error!("{error}")).ok().flatten()
 }

@@ -10,10 +10,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 
-use crate::blade::AttemptId;
+use crate::blade::{AttemptId, Mac};
 
 /// Octets of the hash that are kept: 192 bits.
 const TAG: usize = 24;
+/// What a token is good for is part of what is hashed.
+const ATTEMPT: &[u8] = b"firstlight boot token 1";
+const MACHINE: &[u8] = b"firstlight machine token 1";
 
 /// The daemon's key for boot tokens; never printed.
 #[derive(Clone)]
@@ -46,32 +49,49 @@ impl BootKey {
         }
     }
 
-    fn tag(&self, attempt: AttemptId) -> Hmac<Sha256> {
+    fn tag(&self, purpose: &[u8], subject: &[u8]) -> Hmac<Sha256> {
         // HMAC takes keys of any length (RFC 2104 §2), so this cannot fail.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0)
             .unwrap_or_else(|_| unreachable!("HMAC takes any key"));
-        mac.update(b"firstlight boot token 1");
-        mac.update(attempt.0.as_bytes());
+        mac.update(purpose);
+        mac.update(subject);
         mac
+    }
+
+    fn sign(&self, purpose: &[u8], subject: &[u8]) -> String {
+        let mut octets = subject.to_vec();
+        octets.extend_from_slice(&self.tag(purpose, subject).finalize().into_bytes()[..TAG]);
+        URL_SAFE_NO_PAD.encode(octets)
+    }
+
+    fn subject<const N: usize>(&self, purpose: &[u8], token: &str) -> Option<[u8; N]> {
+        let octets = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (subject, tag) = octets.split_first_chunk::<N>()?;
+        if tag.len() != TAG {
+            return None;
+        }
+        self.tag(purpose, subject).verify_truncated_left(tag).ok()?;
+        Some(*subject)
     }
 
     /// The token of an attempt: 54 characters that need no escape in a URL or a shell.
     pub fn token(&self, attempt: AttemptId) -> String {
-        let mut octets = attempt.0.as_bytes().to_vec();
-        octets.extend_from_slice(&self.tag(attempt).finalize().into_bytes()[..TAG]);
-        URL_SAFE_NO_PAD.encode(octets)
+        self.sign(ATTEMPT, attempt.0.as_bytes())
     }
 
     /// The attempt a token was made for; `None` if we did not make it. Compares in constant time.
     pub fn attempt(&self, token: &str) -> Option<AttemptId> {
-        let octets = URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (id, tag) = octets.split_first_chunk::<16>()?;
-        let attempt = AttemptId(uuid::Uuid::from_bytes(*id));
-        if tag.len() != TAG {
-            return None;
-        }
-        self.tag(attempt).verify_truncated_left(tag).ok()?;
-        Some(attempt)
+        self.subject(ATTEMPT, token).map(|id| AttemptId(uuid::Uuid::from_bytes(id)))
+    }
+
+    /// The token with which a machine reports what it is: only for the MAC it booted from.
+    pub fn machine_token(&self, mac: Mac) -> String {
+        self.sign(MACHINE, &mac.0)
+    }
+
+    /// The MAC a machine's token was made for.
+    pub fn machine(&self, token: &str) -> Option<Mac> {
+        self.subject(MACHINE, token).map(Mac)
     }
 }
 
@@ -92,5 +112,16 @@ mod tests {
             assert_eq!(key.attempt(bad), None, "{bad:?}");
         }
         assert_eq!(BootKey([7; 32]).attempt(&token), None);
+    }
+
+    #[test]
+    fn a_machines_token_is_good_for_its_mac_and_for_nothing_else() {
+        let key = BootKey([7; 32]);
+        let mac: Mac = "52:54:00:00:01:01".parse().unwrap();
+        let token = key.machine_token(mac);
+        assert_eq!(key.machine(&token), Some(mac));
+        assert_eq!(key.attempt(&token), None);
+        assert_eq!(key.machine(&key.token(AttemptId(uuid::Uuid::now_v7()))), None);
+        assert_eq!(BootKey([8; 32]).machine(&token), None);
     }
 }

@@ -1,6 +1,9 @@
 //! What people see of the racks: one model for page, API and command line. Pure.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +60,8 @@ pub struct BladeView {
     pub chassis: Option<Hostname>,
     pub macs: Vec<Mac>,
     pub ip: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip6: Option<Ipv6Addr>,
     pub arch: Option<String>,
     pub cluster: Option<Hostname>,
     pub role: Option<String>,
@@ -202,6 +207,7 @@ pub fn blade_view(blade: &Blade, row: Option<&AttemptRow>, now: Millis) -> Blade
         chassis: blade.place.as_ref().map(|place| place.chassis.clone()),
         macs: blade.macs.clone(),
         ip: blade.ip,
+        ip6: blade.ip6,
         arch: blade.arch.map(|arch| arch.to_string()),
         cluster: blade.member.as_ref().map(|member| member.cluster.clone()),
         role: blade.member.as_ref().map(|member| member.role.clone()),

@@ -23,12 +23,15 @@ struct Manifest {
     loader: Vec<Loader>,
 }
 
+/// `boot-assets/build-loaders.sh` reads the rest of an entry: suite, version, checksum.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Loader {
     name: String,
     package: String,
     file: PathBuf,
+    /// A server without it serves the usual blades all the same.
+    #[serde(default)]
+    optional: bool,
 }
 
 /// A loader that this machine has not.
@@ -87,12 +90,12 @@ impl Loaders {
         self.read(&own).or_else(|| self.read(&host()?.file))
     }
 
-    /// Loaders of the manifest that are neither in `data_dir/loaders` nor installed.
+    /// Loaders that every server needs and that are neither in `data_dir/loaders` nor installed.
     pub fn missing(&self) -> Vec<MissingLoader> {
         let known = self.0.known.iter();
         known
-            .filter(|loader| self.find(&loader.name).is_none())
-            .map(|Loader { name, package, file }| MissingLoader {
+            .filter(|loader| !loader.optional && self.find(&loader.name).is_none())
+            .map(|Loader { name, package, file, .. }| MissingLoader {
                 name: name.clone(),
                 package: package.clone(),
                 file: file.clone(),
@@ -135,10 +138,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manifest_names_the_loaders_of_bios_and_uefi() {
+    fn the_manifest_names_the_loaders_of_every_firmware() {
         let manifest: Manifest = toml::from_str(MANIFEST).unwrap();
-        let names: Vec<&str> = manifest.loader.iter().map(|l| l.name.as_str()).collect();
-        assert_eq!(names, ["undionly.kpxe", "snponly.efi", "ipxe.efi"]);
+        let (optional, needed): (Vec<_>, Vec<_>) =
+            manifest.loader.iter().partition(|loader| loader.optional);
+        let names = |loaders: &[&Loader]| -> Vec<String> {
+            loaders.iter().map(|loader| loader.name.clone()).collect()
+        };
+        assert_eq!(names(&needed), ["undionly.kpxe", "snponly.efi", "ipxe.efi"]);
+        for name in ["shimx64.efi", "grubx64.efi", "ipxe-arm64.efi", "shimaa64.efi", "pxelinux.0"] {
+            assert!(names(&optional).iter().any(|known| known == name), "{name}");
+        }
+        assert!(manifest.loader.iter().all(|loader| is_plain(&loader.name)));
     }
 
     #[test]
@@ -175,6 +186,7 @@ mod tests {
                 name: "ipxe.efi".to_owned(),
                 package: "ipxe".to_owned(),
                 file: dir.path().join("none"),
+                optional: false,
             }],
             kept: Mutex::default(),
         }));

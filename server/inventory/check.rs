@@ -93,6 +93,9 @@ fn unique(document: &Document, sources: &SourceMap, problems: &mut Vec<String>) 
             claim(format!("DUID {duid}"), name, &duid.to_string());
         }
     }
+    for rule in &document.boot_rules {
+        claim(format!("boot rule name {}", rule.name), &rule.name, &rule.name);
+    }
     for cluster in &document.clusters {
         claim(
             format!("cluster name {}", cluster.name),

@@ -6,6 +6,9 @@ mod diff;
 mod doc;
 mod duid;
 mod intent;
+mod lldp;
+mod machine;
+mod racking;
 mod snapshot;
 
 pub use check::{SourceMap, check};
@@ -15,6 +18,9 @@ pub use doc::{
 };
 pub use duid::Duid;
 pub use intent::intent;
+pub use lldp::Neighbour;
+pub use machine::{BmcSeen, FirmwareKind, Machine, Nic, SeenDisk, Word};
+pub use racking::{Mark, Oddity, Racked, Reported, Wish, marks, name_of, rack};
 pub use snapshot::{
     Attempt, Blade, Intent, Lease, LeaseState, Member, Snapshot, StateOf, Whereabouts, address6,
     addresses,

@@ -6,6 +6,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use ipnet::Ipv6Net;
+
 use super::{BladeDoc, Bmc, BootRule, Chassis, ClusterDoc, DiskSelector, Document, Duid, Place};
 use crate::{
     blade::{Arch, AttemptId, Hostname, Mac, Millis, Standing},
@@ -240,6 +242,12 @@ impl Snapshot {
     /// The served IPv6 subnet that holds `ip`.
     pub fn subnet6_of(&self, ip: Ipv6Addr) -> Option<&Subnet6> {
         self.subnets6.iter().find(|subnet| subnet.cidr.contains(&ip))
+    }
+
+    /// A blade's IPv6 address with the prefix of its subnet.
+    pub fn net6_of(&self, blade: &Blade) -> Option<Ipv6Net> {
+        let ip = blade.ip6?;
+        Ipv6Net::new(ip, self.subnet6_of(ip)?.cidr.prefix_len()).ok()
     }
 
     /// True for addresses that belong to a known blade: never given from a pool.

@@ -105,9 +105,11 @@ fn parse(files: &[(String, String)]) -> Result<Document, Vec<String>> {
     for (name, text) in files {
         match Document::parse(text) {
             Ok(document) => {
-                whole.racks.extend(document.racks);
-                whole.blades.extend(document.blades);
-                whole.clusters.extend(document.clusters);
+                let Document { racks, blades, boot_rules, clusters } = document;
+                whole.racks.extend(racks);
+                whole.blades.extend(blades);
+                whole.boot_rules.extend(boot_rules);
+                whole.clusters.extend(clusters);
             }
             Err(error) if error.starts_with(|c: char| c.is_ascii_digit()) => {
                 problems.push(format!("{name}:{error}"));

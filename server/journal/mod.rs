@@ -26,12 +26,14 @@ use crate::{
 mod attempts;
 mod changes;
 mod leases;
+mod machines;
 mod reports;
 mod whereabouts;
 
 pub use attempts::Begun;
 pub use changes::{Applied, ApplyError, ApplyRequest, Judge};
 pub use leases::LeaseChange;
+pub use machines::{Discovery, MOST_WAITING};
 pub use reports::ReportAnswer;
 
 type Result<T> = std::result::Result<T, DbError>;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::firmware::{Flash, NicRom};
+use super::ipv6;
 use super::plan::{Blade, CHASSIS, Plan, RACK};
 use crate::bmc::lab::BootDevice;
 
@@ -66,6 +67,7 @@ addr add fe80::1/64 dev {BRIDGE} nodad
         server = plan.server,
         prefix = plan.subnet.prefix_len(),
     );
+    batch.push_str(&ipv6::address(plan, BRIDGE));
     for Blade { tap, .. } in &plan.blades {
         let _ = write!(
             batch,
@@ -189,6 +191,7 @@ ip_first = \"{ip_first}\"
         slots = plan.slots,
         ip_first = plan.ip_first(),
     );
+    text.push_str(&ipv6::rule(plan));
     let socket = quoted(power_socket);
     for Blade { name, slot, mac, firmware, .. } in &plan.blades {
         let _ = write!(
@@ -204,6 +207,9 @@ disk = {{ smallest = true }}
 ",
             arch = firmware.board.arch(),
         );
+        if firmware.board.secure_boot() {
+            text.push_str("secure_boot = true\n");
+        }
     }
     text
 }
@@ -235,7 +241,7 @@ dns = []
 ntp = []
 pool = [\"{pool_first}-{pool_last}\"]
 
-[ui]
+{subnet6}[ui]
 listen = \"127.0.0.1:8443\"
 tls = \"off\"
 ",
@@ -243,6 +249,7 @@ tls = \"off\"
         data_dir = quoted(data_dir),
         subnet = plan.subnet,
         server = plan.server,
+        subnet6 = ipv6::subnet(plan),
     )
 }
 

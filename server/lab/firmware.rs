@@ -31,6 +31,8 @@ pub enum Network {
     Pxe,
     /// UEFI HTTP boot (UEFI 2.10 §24.7) and nothing else: a URL, no TFTP.
     Http,
+    /// PXE over IPv6 and nothing else (DHCPv6, TFTP).
+    Pxe6,
 }
 
 /// The option ROM of the blade's NIC.
@@ -76,7 +78,8 @@ const BOARDS: [(Board, &str); 5] = [
     (Board::Arm64Secure, "arm64-secure"),
     (Board::Arm64, "arm64"),
 ];
-const NETWORKS: [(Network, &str); 2] = [(Network::Pxe, ""), (Network::Http, "-http")];
+const NETWORKS: [(Network, &str); 3] =
+    [(Network::Pxe, ""), (Network::Http, "-http"), (Network::Pxe6, "-pxe6")];
 
 impl Firmware {
     pub const BIOS: Self = Self { board: Board::Bios, network: Network::Pxe };
@@ -100,6 +103,7 @@ impl Firmware {
         match self.network {
             // Nobody answers DHCPv6 here; the firmware would wait a minute for it.
             Network::Pxe => &["name=opt/org.tianocore/IPv6PXESupport,string=n"],
+            Network::Pxe6 => &["name=opt/org.tianocore/IPv4PXESupport,string=n"],
             Network::Http => &[
                 "name=opt/org.tianocore/IPv4PXESupport,string=n",
                 "name=opt/org.tianocore/IPv6PXESupport,string=n",

@@ -56,8 +56,9 @@ async fn serve(state: State, dir: &LabDir) -> anyhow::Result<()> {
         Arc::new(Rack { order: plan.blades.iter().map(|b| b.name.clone()).collect(), switches });
     let mut clients = JoinSet::new();
     if plan.router_advertisement {
-        clients.spawn(async {
-            if let Err(error) = router::advertise(emit::BRIDGE).await {
+        let prefix = plan.subnet6;
+        clients.spawn(async move {
+            if let Err(error) = router::advertise(emit::BRIDGE, prefix).await {
                 tracing::warn!(%error, "no router advertisements: network boots take longer");
             }
         });

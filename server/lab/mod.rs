@@ -18,6 +18,7 @@ mod down;
 mod emit;
 mod exec;
 mod firmware;
+mod ipv6;
 mod keeper;
 mod machine;
 mod needs;
@@ -104,7 +105,7 @@ pub struct UpArgs {
     uefi: u8,
     /// Firmware of this blade, and its way to boot from the network: bios, or
     /// uefi, uefi-secure (Secure Boot on), arm64, arm64-secure, each with -http
-    /// for UEFI HTTP boot instead of PXE; repeatable
+    /// for UEFI HTTP boot or -pxe6 for PXE over IPv6 instead of PXE; repeatable
     #[arg(long, value_name = "BLADE=FIRMWARE", value_parser = firmware::firmware)]
     firmware: Vec<(String, Firmware)>,
     /// Memory of each blade in MB
@@ -133,6 +134,10 @@ pub struct UpArgs {
     /// on networks without a router
     #[arg(long)]
     no_router_advertisement: bool,
+    /// Give the blades' network IPv6 beside IPv4: a router that sends them to
+    /// DHCPv6, and an IPv6 address for each blade
+    #[arg(long, conflicts_with = "no_router_advertisement")]
+    ipv6: bool,
     /// Tell what was made as JSON
     #[arg(long)]
     json: bool,
@@ -183,6 +188,7 @@ fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
         second_disk: args.second_disk,
         nic_rom: args.nic_rom,
         router_advertisement: !args.no_router_advertisement,
+        ipv6: args.ipv6,
     })?;
     let report = up::up(&plan, &args.base.dir)?;
     if args.json {

@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::firmware::{Board, Firmware, NicRom};
+use super::ipv6;
 
 /// The rack and chassis that every lab's blades sit in.
 pub const RACK: &str = "r1";
@@ -42,6 +43,7 @@ pub struct Wish {
     pub second_disk: Vec<String>,
     pub nic_rom: Vec<(String, NicRom)>,
     pub router_advertisement: bool,
+    pub ipv6: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +58,8 @@ pub struct Plan {
     pub rtc: Option<String>,
     /// Whether the lab answers router solicitations, see [`super::router`].
     pub router_advertisement: bool,
+    /// The blades' IPv6 network, where there is one; the daemon's address is its first.
+    pub subnet6: Option<Ipv6Net>,
     pub blades: Vec<Blade>,
 }
 
@@ -122,6 +126,7 @@ impl Plan {
             slots: SLOTS.max(wish.blades),
             rtc: wish.rtc.map(|rtc| rtc.strftime("%Y-%m-%dT%H:%M:%S").to_string()),
             router_advertisement: wish.router_advertisement,
+            subnet6: wish.ipv6.then_some(ipv6::SUBNET),
             blades,
         })
     }
@@ -294,6 +299,7 @@ pub mod tests {
             second_disk: vec!["r1-c1-b02".into()],
             nic_rom: vec![],
             router_advertisement: true,
+            ipv6: false,
         }
     }
 

@@ -107,7 +107,9 @@ impl Document {
         nic.insert("match".into(), json!({ "macaddress": self.mac }));
         nic.insert("dhcp4".into(), false.into());
         nic.insert("dhcp6".into(), false.into());
-        nic.insert("addresses".into(), json!([format!("{}/{}", net.ip, net.prefix)]));
+        let own = [format!("{}/{}", net.ip, net.prefix)].into_iter();
+        let own: Vec<String> = own.chain(net.ip6.map(|net| net.to_string())).collect();
+        nic.insert("addresses".into(), json!(own));
         if let Some(gateway) = net.gateway {
             nic.insert("routes".into(), json!([{ "to": "0.0.0.0/0", "via": gateway }]));
         }

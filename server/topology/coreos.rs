@@ -56,6 +56,7 @@ impl Document {
             "DHCP=no".to_owned(),
             format!("Address={}/{}", net.ip, net.prefix),
         ];
+        lines.extend(net.ip6.iter().map(|net| format!("Address={net}")));
         lines.extend(net.gateway.iter().map(|ip| format!("Gateway={ip}")));
         lines.extend(net.dns.iter().map(|ip| format!("DNS={ip}")));
         lines.extend(net.ntp.iter().map(|ip| format!("NTP={ip}")));

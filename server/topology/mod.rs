@@ -41,6 +41,6 @@ pub use manifest::{Count, EtcdRule, Kind, Parameter, Role, Topology, VoterRule};
 pub use probe::{Ask, EtcdMember, ProbePlan, ReadyWhen};
 pub use problem::Problem;
 pub use spec::{ClusterSpec, Member, Net, Os};
-pub use stages::{Target, Wipe, pxe_sh, pxe_yml};
+pub use stages::{Target, Wipe, inventory_yml, pxe_sh, pxe_yml};
 pub use up::Boot;
 pub use validate::validate_coreos;

@@ -69,6 +69,7 @@ fn member(role: &Role, n: u16) -> Member {
         net: Net {
             ip: Ipv4Addr::new(10, 0, high, low),
             prefix: 8,
+            ip6: None,
             gateway: Some(beside),
             dns: vec![beside],
             ntp: vec![beside],

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde_json::{Map, Value};
 
 use crate::blade::{Arch, Hostname, Mac};
@@ -37,6 +37,8 @@ pub struct Net {
     pub ip: Ipv4Addr,
     /// Bits, 1–32.
     pub prefix: u8,
+    /// Its IPv6 address beside; the router announces itself.
+    pub ip6: Option<Ipv6Net>,
     pub gateway: Option<Ipv4Addr>,
     /// At most three: resolvers take no more (resolv.conf(5) MAXNS).
     pub dns: Vec<Ipv4Addr>,

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::{Boot, Os, json::cloud_config};
-use crate::blade::{Arch, Hostname};
+use crate::blade::{Arch, Hostname, Mac};
 
 /// What the installer is to put where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,24 @@ pub fn pxe_yml(boot: &Boot, hostname: &Hostname, ssh_keys: &[String], setup_sh: 
         "ssh_authorized_keys": ssh_keys,
         "write_files": [
             { "path": "/run/firstlight/setup.sh", "permissions": "0755", "content": script },
+        ],
+        "coreos": {
+            "units": [ { "name": "setup.service", "command": "start", "content": unit } ],
+        },
+    }))
+}
+
+/// The document of a machine that is not in the inventory: writes `inventory.sh` into RAM and
+/// starts it; nothing else.
+pub fn inventory_yml(url: &str, token: &str, mac: Mac, inventory_sh: &str) -> String {
+    let variables =
+        [("FL_URL", url.to_owned()), ("FL_TOKEN", token.to_owned()), ("FL_MAC", mac.to_string())];
+    let script = format!("#!/bin/sh\n{}{inventory_sh}", sh_header(&variables));
+    let unit = "[Unit]\nDescription=Look at this machine\n\n\
+        [Service]\nType=oneshot\nExecStart=/bin/sh /run/firstlight/inventory.sh\n";
+    cloud_config(&json!({
+        "write_files": [
+            { "path": "/run/firstlight/inventory.sh", "permissions": "0755", "content": script },
         ],
         "coreos": {
             "units": [ { "name": "setup.service", "command": "start", "content": unit } ],

@@ -18,7 +18,8 @@ use firstlight::{
         reply::{Decision, Interface, To, decide, decide_as_proxy},
         wire::{Arrival, Request},
     },
-    inventory::{Document, Intent, Snapshot},
+    dhcp6,
+    inventory::{Document, Duid, Intent, Snapshot},
     tftp::{
         transfer::{Ceiling, Datagram, Grant, Transfer},
         wire::{Asked, Inbound, Mode, parse},
@@ -29,8 +30,13 @@ use firstlight::{
 pub type Target = fn(&[u8]);
 
 /// Each has a fuzzer and a folder of seeds of this name.
-pub const TARGETS: [(&str, Target); 4] =
-    [("dhcp4", dhcp4), ("option82", option82), ("pxe_suboptions", pxe_suboptions), ("tftp", tftp)];
+pub const TARGETS: [(&str, Target); 5] = [
+    ("dhcp4", dhcp4),
+    ("dhcp6", dhcp6),
+    ("option82", option82),
+    ("pxe_suboptions", pxe_suboptions),
+    ("tftp", tftp),
+];
 
 const CONFIG: &str = r#"
 site = "fuzz"
@@ -45,6 +51,11 @@ pool = ["10.12.9.1-10.12.9.20"]
 [[subnet]]
 cidr = "10.13.0.0/24"
 pool = ["10.13.0.100-10.13.0.110"]
+[[subnet]]
+cidr = "fd00:12::/64"
+dns = ["fd00:12::53"]
+ntp = ["fd00:12::1"]
+domain = "lab.example"
 "#;
 
 const INVENTORY: &str = r#"
@@ -52,6 +63,7 @@ const INVENTORY: &str = r#"
 name = "b01"
 macs = ["52:54:00:00:01:01"]
 ip = "10.12.1.1"
+ip6 = "fd00:12::1:1"
 [[blade]]
 name = "b02"
 macs = ["52:54:00:00:01:02"]
@@ -176,6 +188,55 @@ fn options(area: &[u8]) -> Vec<(u8, &[u8])> {
             _ => panic!("no END"),
         }
     }
+}
+
+/// A whole DHCPv6 message, perhaps relayed, to all servers and to an address of ours.
+pub fn dhcp6(packet: &[u8]) {
+    dhcp6::wire::fuzz_one(packet);
+    let Ok(request) = dhcp6::wire::Request::parse(packet) else { return };
+    let via = dhcp6::reply::Interface {
+        name: "eth1".to_owned(),
+        index: 2,
+        addresses: vec!["fd00:12::1/64".parse().unwrap()],
+        url: None,
+        http_port: 80,
+    };
+    let server = Duid::of_uuid(&[7; 16]);
+    for from in ["fe80::5054:ff:fe00:101", "fd00:12::99"] {
+        for multicast in [true, false] {
+            let from = from.parse().unwrap();
+            let arrival = dhcp6::reply::Arrival { via: &via, from, multicast, now: 1_000_000 };
+            let decision = dhcp6::reply::decide(snapshot(), &server, &request, &arrival);
+            let Some(answer) = decision.answer else { continue };
+            is_an_answer6(packet, &answer);
+        }
+    }
+}
+
+/// RFC 8415 §19.3: wrapped as the question was; innermost an ADVERTISE or a REPLY with its
+/// transaction id and our identifier.
+fn is_an_answer6(asked: &[u8], answer: &[u8]) {
+    if asked[0] == 12 {
+        assert_eq!((answer[0], &answer[1..34]), (13, &asked[1..34]));
+        let message = |packet| options6(packet, 34).into_iter().find(|(code, _)| *code == 9);
+        let (asked, answer) = (message(asked).unwrap().1, message(answer).unwrap().1);
+        return is_an_answer6(asked, answer);
+    }
+    assert!(matches!(answer[0], 2 | 7), "message type {}", answer[0]);
+    assert_eq!(answer[1..4], asked[1..4]);
+    let ours = options6(answer, 4).iter().filter(|(code, _)| *code == 2).count();
+    assert_eq!(ours, 1, "one server identifier");
+}
+
+fn options6(packet: &[u8], head: usize) -> Vec<(u16, &[u8])> {
+    let (mut rest, mut found) = (&packet[head..], Vec::new());
+    while let [a, b, c, d, tail @ ..] = rest {
+        let (value, tail) = tail.split_at(usize::from(u16::from_be_bytes([*c, *d])));
+        found.push((u16::from_be_bytes([*a, *b]), value));
+        rest = tail;
+    }
+    assert!(rest.is_empty(), "{} octets behind the options", rest.len());
+    found
 }
 
 /// The first packet of a client, and packets of four octets and more to a running transfer.

@@ -50,12 +50,13 @@ impl Drop for Inner {
 }
 
 fn image() -> PathBuf {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("build/images/debian-12");
-    assert!(
-        dir.join("bundle.toml").exists(),
-        "there is no boot image in {}: run `make images`",
-        dir.display()
-    );
+    built("images/debian-12", "make images")
+}
+
+/// What is built before the tests are run.
+fn built(part: &str, by: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("build").join(part);
+    assert!(dir.join(".stamp").exists(), "there is nothing in {}: run `{by}`", dir.display());
     dir
 }
 
@@ -111,6 +112,25 @@ impl Site {
     /// by the public key of the test.
     pub async fn up_with(name: &str, options: &[&str], extra: &str) -> Site {
         let (image, lab) = (image(), Lab::up(name, options));
+        Site::serve(lab, &image, extra, None).await
+    }
+
+    /// With the boot programs of every firmware, as an operator has after importing them, and
+    /// with an image for `arch`: of arm64 the live system alone, which is quick to build.
+    pub async fn up_with_loaders(name: &str, options: &[&str], extra: &str, arch: &str) -> Site {
+        let lab = Lab::up(name, options);
+        let image = match arch {
+            "arm64" => {
+                small::live_image(&lab.file("bundle"), &built("live/arm64", "make live-arm64"))
+            }
+            _ => image(),
+        };
+        let (from, to) = (built("loaders", "make loaders"), lab.file("data/loaders"));
+        fs::create_dir_all(&to).unwrap();
+        for file in fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
         Site::serve(lab, &image, extra, None).await
     }
 

@@ -3,7 +3,7 @@
 use firstlight::{
     blade::{Mac, Phase, ReportState},
     db::{self, Db},
-    inventory::{Lease, LeaseState, Whereabouts},
+    inventory::{Lease, LeaseState, Machine, Whereabouts},
     journal::LeaseChange,
 };
 use rstest::rstest;
@@ -36,6 +36,8 @@ async fn lived_in(engine: Engine) -> Database {
     let ip = Some(std::net::Ipv4Addr::new(10, 12, 7, 1));
     journal.located(mac, Whereabouts { ip, relay: None, port: Some("sw1 · 7".to_owned()) });
     journal.settle().await.unwrap();
+    let machine = Machine::read(br#"{"serial":"CN7","disks":[{"name":"sda"}]}"#).unwrap();
+    journal.discovered(mac, None, None, machine).await.unwrap();
     let mut tx = base.db.begin().await.unwrap();
     db::ask_power(&mut tx, &name("b1"), "on", 1).await.unwrap();
     tx.commit().await.unwrap();

@@ -8,11 +8,12 @@ use super::{
     lang::Words,
     layout::Page,
     texts::fill,
+    tray,
 };
 use crate::{
     blade::{Hostname, Outcome},
     db::AttemptRow,
-    inventory::{Blade, DiskSelector},
+    inventory::{Blade, DiskSelector, Machine},
 };
 
 #[derive(Template)]
@@ -64,6 +65,15 @@ pub fn model(
         cluster: known.view.cluster.clone(),
         disk_rule: disk_rule(disk, words),
         history: attempts.iter().map(|row| past(row, words)).collect(),
+    }
+}
+
+/// Adds what the machine reported before it was racked; where an installation told of the
+/// hardware since, only what that does not say.
+pub fn add_learned(page: &mut BladePage, machine: &Machine, words: &Words<'_>) {
+    match page.hardware.is_empty() {
+        true => page.hardware = tray::rows(machine, words),
+        false => page.hardware.extend(tray::learned(machine, words)),
     }
 }
 

@@ -216,7 +216,7 @@ pub fn racks_html(lang: Lang, overview: &Overview, blade: Option<&str>) -> Strin
     });
     let log = log().iter().map(|event| line(event, &words)).collect();
     let page = Page::new(&words, &overview.site, "racks", words.t.racks, "/").following(9);
-    racks::model(page, overview, Beside { chosen, log }, &words).render().unwrap()
+    racks::model(page, overview, Beside { tray: Vec::new(), chosen, log }, &words).render().unwrap()
 }
 
 pub fn blade_html(lang: Lang, row: &AttemptRow, events: &[Event]) -> String {

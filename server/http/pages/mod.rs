@@ -18,7 +18,7 @@ use self::{
 use super::{
     App, Shared,
     api::{self, ApiError},
-    operate, view,
+    machines, operate, view,
 };
 use crate::{
     blade::{AttemptId, Event, Phase},
@@ -43,6 +43,7 @@ mod tables;
 mod tests;
 mod texts;
 mod timeline;
+mod tray;
 mod visitor;
 
 /// Attempts of a run that its medians are taken from.
@@ -58,6 +59,9 @@ pub fn router() -> Router<Shared> {
         .route("/blades/{name}", get(blade))
         .route("/blades/{name}/documents", get(documents))
         .route("/blades/{name}/{action}", get(act::ask_blade).post(act::act_blade))
+        .route("/discovered/{mac}", get(tray::machine))
+        .route("/discovered/{mac}/rack", axum::routing::post(tray::rack))
+        .route("/discovered/{mac}/forget", axum::routing::post(tray::forget))
         .route("/clusters", get(clusters))
         .route("/clusters/{name}", get(cluster))
         .route("/clusters/{name}/deploy", get(act::ask_deploy).post(act::deploy))
@@ -140,7 +144,8 @@ async fn home(State(app): State<Shared>, visitor: Visitor, Query(asked): Query<H
         let words = visitor.words();
         let snapshot = app.snapshot.load_full();
         let chosen = asked.blade.as_deref().and_then(|name| snapshot.by_name(name));
-        let mut beside = racks::Beside { chosen: None, log: Vec::new() };
+        let tray = tray::cards(&app, &overview, &words).await?;
+        let mut beside = racks::Beside { tray, chosen: None, log: Vec::new() };
         if let Some(blade) = chosen {
             let looked = look(&app, blade).await?;
             let view = view::blade_view(blade, looked.attempts.first(), journal::now());
@@ -180,13 +185,12 @@ async fn blade(State(app): State<Shared>, visitor: Visitor, Path(name): Path<Str
         let view = view::blade_view(blade, looked.attempts.first(), journal::now());
         let page = visitor.page(&app, "racks", &name).following(looked.last_event);
         let known = looked.known(&view, &snapshot);
-        Ok(visitor.ok(&blade::model(
-            page,
-            &known,
-            blade.disk.as_ref(),
-            &looked.attempts,
-            &visitor.words(),
-        )))
+        let words = visitor.words();
+        let mut model = blade::model(page, &known, blade.disk.as_ref(), &looked.attempts, &words);
+        if let Some(one) = machines::learned(&app, &blade.macs).await? {
+            blade::add_learned(&mut model, &one.machine, &words);
+        }
+        Ok(visitor.ok(&model))
     };
     made.await.unwrap_or_else(|error| visitor.problem(&app, error, "/"))
 }

@@ -7,6 +7,7 @@ use super::{
     lang::{Words, bytes},
     layout::Page,
     texts::fill,
+    tray::Card,
 };
 use crate::{
     blade::{Class, Hostname, Outcome},
@@ -18,6 +19,8 @@ use crate::{
 pub struct RacksPage {
     pub page: Page,
     pub alerts: Vec<Alert>,
+    /// Machines that wait for an operator.
+    pub tray: Vec<Card>,
     pub heading: String,
     pub summary: String,
     pub stack: Vec<Piece>,
@@ -87,8 +90,10 @@ pub struct Attention {
     pub reason: String,
 }
 
-/// What stands beside the racks: a chosen blade, or the last lines of the journal.
+/// What stands around the racks: machines that wait; a chosen blade, or the last lines of the
+/// journal.
 pub struct Beside {
+    pub tray: Vec<Card>,
     pub chosen: Option<Facts>,
     pub log: Vec<Line>,
 }
@@ -119,6 +124,7 @@ pub fn model(page: Page, overview: &Overview, beside: Beside, words: &Words<'_>)
         .collect();
     RacksPage {
         page,
+        tray: beside.tray,
         alerts: overview.findings.iter().map(|finding| alert(finding, words)).collect(),
         heading: words.blades(overview.blades),
         summary: summary(overview, words),

@@ -189,7 +189,8 @@ pub fn found(page: Page, blades: &[&BladeView], words: &Words<'_>) -> TablePage 
         let name =
             Cell { text: view.name.to_string(), href: Some(format!("/blades/{}", view.name)) };
         let macs = view.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let ip = view.ip.map(|ip| ip.to_string()).unwrap_or_default();
+        let ips = [view.ip.map(|ip| ip.to_string()), view.ip6.map(|ip| ip.to_string())];
+        let ip = ips.into_iter().flatten().collect::<Vec<_>>().join(" ");
         vec![
             name,
             cell(place(view, words).unwrap_or_default()),
@@ -219,6 +220,7 @@ pub fn matches(view: &BladeView, query: &str, words: &Words<'_>) -> bool {
         [&view.rack, &view.chassis, &view.cluster].into_iter().flatten().map(ToString::to_string),
     );
     hay.extend(view.ip.map(|ip| ip.to_string()));
+    hay.extend(view.ip6.map(|ip| ip.to_string()));
     hay.extend(view.role.clone());
     hay.extend([view.name.to_string(), state(view, words).to_lowercase()]);
     query.to_lowercase().split_whitespace().all(|word| hay.iter().any(|text| text.contains(word)))

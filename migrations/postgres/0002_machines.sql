@@ -1,0 +1,10 @@
+-- What machines report of themselves from the live system: those that wait to be put into the
+-- inventory, and what was learned of blades. `report` is JSON.
+CREATE TABLE machines (
+    mac        TEXT PRIMARY KEY,
+    ip         TEXT,
+    first_seen BIGINT NOT NULL,
+    reported   BIGINT NOT NULL,
+    last_seen  BIGINT NOT NULL,
+    report     TEXT NOT NULL
+);

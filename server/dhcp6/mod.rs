@@ -1,0 +1,249 @@
+//! The DHCPv6 service (RFC 8415): carries packets between the wire and `reply::decide`.
+//!
+//! It gives blades of the inventory their reserved addresses, and nobody any other: so its
+//! answers wait for no database.
+
+mod net;
+pub mod reply;
+mod seen;
+pub mod wire;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::{Ipv6Addr, SocketAddrV6},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+pub use self::seen::{Seen, What};
+use self::{
+    net::{Datagram, Socket},
+    reply::{Arrival, Interface, decide},
+    seen::{Gate, Newsworthy},
+    wire::{Dropped, Request},
+};
+use crate::{
+    blade::Millis,
+    inventory::{Duid, Snapshot},
+};
+
+/// Takes a note about an exchange; must not block.
+pub type Tell = Arc<dyn Fn(Seen) + Send + Sync>;
+
+/// What a server is made of.
+#[derive(Clone)]
+pub struct Options {
+    /// DHCPv6 is answered on these and on no other.
+    pub interfaces: Vec<String>,
+    /// Base of URLs (`boot.url`); default: `http://` and the address that answers.
+    pub url: Option<String>,
+    /// Port of the boot listener, for the default of `url`.
+    pub http_port: u16,
+    /// This server's own identifier: the same for ever (RFC 8415 §11).
+    pub duid: Duid,
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub seen: Tell,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("interfaces", &self.interfaces).finish_non_exhaustive()
+    }
+}
+
+/// A bound server; nothing is answered before `run`.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<Listener>,
+    desk: Arc<Desk>,
+}
+
+/// What all interfaces share.
+#[derive(Debug)]
+struct Desk {
+    options: Options,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    news: Newsworthy,
+    /// For the log: packets and sockets, not clients.
+    complaints: Gate<(Ipv6Addr, Complaint)>,
+    dropped: BTreeMap<Dropped, u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Complaint {
+    Dropped(Dropped),
+    Send,
+    Receive,
+    Interface,
+}
+
+/// Interfaces are looked at again this often: addresses and links come and go.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+impl Server {
+    /// Binds port 547 on every interface. Errors name the interface and what to do.
+    pub fn bind(options: Options) -> io::Result<Server> {
+        let state = State {
+            news: Newsworthy::new(),
+            complaints: Gate::new(60_000, 1_024),
+            dropped: BTreeMap::new(),
+        };
+        let desk = Arc::new(Desk { options, state: Mutex::new(state) });
+        let names = desk.options.interfaces.iter();
+        let listeners: io::Result<Vec<_>> =
+            names.map(|name| Listener::bind(name, Arc::clone(&desk))).collect();
+        Ok(Server { listeners: listeners?, desk })
+    }
+
+    /// Packets dropped so far, by cause; lives on after the server.
+    pub fn dropped(&self) -> Arc<dyn Fn() -> BTreeMap<Dropped, u64> + Send + Sync> {
+        let desk = Arc::clone(&self.desk);
+        Arc::new(move || desk.state().dropped.clone())
+    }
+
+    /// Serves until cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut listening = tokio::task::JoinSet::new();
+        for listener in self.listeners {
+            listening.spawn(listener.run(stop.clone()));
+        }
+        while listening.join_next().await.is_some() {}
+    }
+}
+
+impl Desk {
+    /// A panic while the lock was held leaves whole counts: each change is one insertion.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs a complaint once a minute for each source.
+    fn complain(&self, from: Ipv6Addr, what: Complaint, text: impl fmt::Display) {
+        if let Some(kept_back) = self.state().complaints.pass((from, what), now()) {
+            tracing::warn!(%from, kept_back, "DHCPv6: {text}");
+        }
+    }
+}
+
+/// One interface: receives, decides, sends. No packet ends it.
+#[derive(Debug)]
+struct Listener {
+    name: String,
+    desk: Arc<Desk>,
+    interface: Interface,
+    socket: Socket,
+}
+
+impl Listener {
+    fn bind(name: &str, desk: Arc<Desk>) -> io::Result<Listener> {
+        let interface = net::find(name, &desk.options)?;
+        let socket = Socket::open(&interface)?;
+        Ok(Listener { name: name.to_owned(), desk, interface, socket })
+    }
+
+    async fn run(mut self, stop: CancellationToken) {
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut buffer = vec![0; 65_536];
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = look.tick() => self.look_again(),
+                received = self.socket.receive(&mut buffer) => match received {
+                    Ok(datagram) => {
+                        let packet = buffer.get(..datagram.length).unwrap_or_default();
+                        self.receive(packet, &datagram).await;
+                    }
+                    Err(error) => {
+                        // An interface that is down fails at once and again.
+                        self.complain(Complaint::Receive, format!("receiving failed: {error}"));
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn receive(&self, packet: &[u8], datagram: &Datagram) {
+        let from = *datagram.from.ip();
+        let request = Request::parse(packet).and_then(|request| {
+            // RFC 8415 §16: what is for all servers is not sent to one.
+            let misdirected = !datagram.multicast && request.relays.is_empty();
+            if misdirected && request.is_for_all() { Err(Dropped::Unicast) } else { Ok(request) }
+        });
+        let request = match request {
+            Ok(request) => request,
+            Err(cause) => {
+                *self.desk.state().dropped.entry(cause).or_default() += 1;
+                let text = format!("dropped a packet on {}: {cause}", self.name);
+                return self.desk.complain(from, Complaint::Dropped(cause), text);
+            }
+        };
+        let snapshot = self.desk.options.snapshot.load_full();
+        let multicast = datagram.multicast;
+        let arrival = Arrival { via: &self.interface, from, multicast, now: now() };
+        let decision = decide(&snapshot, &self.desk.options.duid, &request, &arrival);
+        if let Some(answer) = decision.answer {
+            let to = destination(datagram.from, &request);
+            if let Err(error) = self.socket.send(&answer, to).await {
+                // The client asks again.
+                self.complain(Complaint::Send, format!("answering {to} failed: {error}"));
+            }
+        }
+        if let Some(seen) = decision.seen
+            && self.desk.state().news.pass(&seen)
+        {
+            (self.desk.options.seen)(seen);
+        }
+    }
+
+    fn look_again(&mut self) {
+        match net::find(&self.name, &self.desk.options) {
+            Ok(interface) => {
+                if interface.index != self.interface.index {
+                    match Socket::open(&interface) {
+                        Ok(socket) => {
+                            tracing::info!("DHCPv6: {} is back", self.name);
+                            self.socket = socket;
+                        }
+                        Err(error) => return self.complain(Complaint::Interface, error),
+                    }
+                }
+                self.interface = interface;
+                // IPv6 may be switched on while we run.
+                if let Err(error) = self.socket.join(self.interface.index) {
+                    self.complain(Complaint::Interface, error);
+                }
+            }
+            Err(error) => self.complain(Complaint::Interface, error),
+        }
+    }
+
+    fn complain(&self, what: Complaint, text: impl fmt::Display) {
+        let text = format!("{}: {text}", self.name);
+        self.desk.complain(Ipv6Addr::UNSPECIFIED, what, text);
+    }
+}
+
+/// Port 546 of a client, port 547 of a relay, or the port a relay asks for (RFC 8357 §5.3).
+fn destination(from: SocketAddrV6, request: &Request<'_>) -> SocketAddrV6 {
+    let port = match request.relays.first() {
+        None => net::CLIENT_PORT,
+        Some(relay) if relay.source_port.is_some() => from.port(),
+        Some(_) => net::SERVER_PORT,
+    };
+    SocketAddrV6::new(*from.ip(), port, 0, from.scope_id())
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}
