@@ -2,11 +2,8 @@
 
 mod assets;
 pub mod cable;
-<<<<<<< HEAD
 mod clients;
-=======
 mod discovery;
->>>>>>> main
 mod doors;
 mod hostile;
 mod identity;
