@@ -61,6 +61,7 @@ impl Site {
             started: journal::now(),
             shutdown: stop.clone(),
             rehearse: Arc::new(|_, _| Vec::new()),
+            metrics: Arc::new(String::new),
             check: Arc::new(Vec::new),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

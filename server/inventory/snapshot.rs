@@ -106,6 +106,8 @@ pub struct Snapshot {
     pub blades: Vec<Blade>,
     pub clusters: BTreeMap<Hostname, ClusterDoc>,
     pub boot_rules: Vec<BootRule>,
+    /// Blades that have no address reserved.
+    pub without_address: usize,
     /// Some blades' addresses are known only from what is seen on the network.
     pub learns: bool,
     by_mac: HashMap<Mac, usize>,
@@ -166,6 +168,7 @@ impl Snapshot {
 
     fn push(&mut self, blade: Blade) {
         let index = self.blades.len();
+        self.without_address += usize::from(blade.ip.is_none());
         self.by_mac.extend(blade.macs.iter().map(|mac| (*mac, index)));
         self.by_ip.extend(blade.ip.map(|ip| (ip, index)));
         self.by_ip6.extend(blade.ip6.map(|ip| (ip, index)));
@@ -215,7 +218,7 @@ impl Snapshot {
             }
             self.whereabouts.insert(mac, here);
         }
-        self.learns = proxy || self.blades.iter().any(|blade| blade.ip.is_none());
+        self.learns = proxy || self.without_address > 0;
         self
     }
 
