@@ -63,6 +63,8 @@ pub struct Blade {
     pub member: Option<Member>,
     pub intent: Intent,
     pub attempt: Option<Attempt>,
+    /// Where its network card was last seen plugged in, by the words of a relay.
+    pub switch_port: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +141,7 @@ impl Blade {
             member: None,
             intent,
             attempt: None,
+            switch_port: None,
         }
     }
 }
@@ -215,6 +218,9 @@ impl Snapshot {
             let Some(index) = self.by_mac.get(&mac).copied() else { continue };
             if let Some(ip) = here.ip.filter(|_| proxy || self.blades[index].ip.is_none()) {
                 self.in_use.insert(ip, index);
+            }
+            if here.port.is_some() {
+                self.blades[index].switch_port.clone_from(&here.port);
             }
             self.whereabouts.insert(mac, here);
         }

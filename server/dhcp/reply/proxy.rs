@@ -98,7 +98,6 @@ impl Exchange<'_> {
         let mut seen = self.note(what, None, detail);
         seen.boot_file = (!file.is_empty()).then_some(file);
         seen.rule = rule;
-        seen.rule = rule;
         match reply.encode(self.request) {
             Some(packet) => Decision {
                 answer: Some(self.answer(packet, server, to)),
