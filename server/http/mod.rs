@@ -70,6 +70,7 @@ pub struct App {
 pub type Shared = Arc<App>;
 
 /// The shell scripts that blades run; an operator's own in `data_dir/cloud-configs` win.
+#[derive(Default)]
 pub struct Scripts {
     pub setup: String,
     pub install: String,
