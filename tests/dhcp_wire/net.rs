@@ -136,8 +136,8 @@ impl Bench {
     /// Another machine on the switch; the name of its namespace. `name` is its port as well.
     pub fn host(&mut self, name: &str, address: &str) -> String {
         let ns = format!("{}-{name}", self.tag);
-        self.plug(&ns, name, address);
         self.others.push(ns.clone());
+        self.plug(&ns, name, address);
         ns
     }
 
