@@ -152,6 +152,10 @@ impl Drop for Bench {
             let _ = relay.kill();
             let _ = relay.wait();
         }
+        // A dhclient that is bound stays in the background.
+        if let Ok(pid) = std::fs::read_to_string(self.dir.path().join("pid")) {
+            let _ = Command::new("kill").arg(pid.trim()).status();
+        }
         let served = self.thread.take().map(std::thread::JoinHandle::join);
         for ns in [&self.server, &self.relay, &self.client] {
             let _ = Command::new("ip").args(["netns", "delete", ns]).status();
