@@ -2,15 +2,11 @@
 SHELL := /bin/sh
 IMAGE := build/images/debian-12
 
-<<<<<<< HEAD
 MINUTES := 10
 # One of the folders of tests/fuzz/corpus each.
 FUZZERS := $(notdir $(wildcard tests/fuzz/corpus/*))
 
-.PHONY: help demo test fuzz images build packages test-packages fmt lint deny clean
-=======
-.PHONY: help demo test images images-arm64 live-arm64 loaders build packages test-packages fmt lint deny clean
->>>>>>> main
+.PHONY: help demo test fuzz images images-arm64 live-arm64 loaders build packages test-packages fmt lint deny clean
 
 help:
 	@echo 'make demo [ARGS=--once]  a virtual rack goes from dark to a ready three-member etcd cluster'

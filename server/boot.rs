@@ -263,11 +263,16 @@ pub fn script_url(base: &str, mac: Mac) -> String {
 /// Two forms of one SMBIOS UUID are equal: SMBIOS 2.6 §7.2.1 stores the first three fields
 /// little-endian, and programs disagree on whether to swap them for option 97.
 pub fn same_uuid(a: &[u8; 16], b: &[u8; 16]) -> bool {
-    let mut swapped = *b;
+    a == b || *a == swapped_uuid(b)
+}
+
+/// The other form of a UUID.
+pub fn swapped_uuid(uuid: &[u8; 16]) -> [u8; 16] {
+    let mut swapped = *uuid;
     swapped[..4].reverse();
     swapped[4..6].reverse();
     swapped[6..8].reverse();
-    a == b || *a == swapped
+    swapped
 }
 
 /// A UUID that boards without one report: says nothing about the machine.

@@ -52,15 +52,12 @@ impl Site {
             loaders: Loaders::open(database.dir()),
             key: BootKey::open(database.dir()).unwrap(),
             boot_url: Some("http://10.12.0.1".to_owned()),
-            scripts: Scripts {
-                setup: String::new(),
-                install: String::new(),
-                inventory: String::new(),
-            },
+            scripts: Scripts::default(),
             told: firstlight::http::Repeats::default(),
             started: journal::now(),
             shutdown: stop.clone(),
             rehearse: Arc::new(|_, _| Vec::new()),
+            metrics: Arc::new(String::new),
             check: Arc::new(Vec::new),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

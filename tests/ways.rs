@@ -2,15 +2,38 @@
 //! takes it: from power-on to the live system's report, and where the way home is its own, on to
 //! the installed system. Needs root, `make images live-arm64 loaders`.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::road::site::Site;
+use crate::{
+    lab::Lab,
+    road::{
+        site::{Site, built, image},
+        small,
+    },
+};
 
 const BLADE: &str = "r1-c1-b01";
 /// Enough for the slowest machine that anybody would wait for; conditions end the waiting.
 const LONG: Duration = Duration::from_secs(900);
+
+/// With the boot programs of every firmware, as an operator has after importing them, and
+/// with an image for `arch`: of arm64 the live system alone, which is quick to build.
+async fn up_with_loaders(name: &str, options: &[&str], extra: &str, arch: &str) -> Site {
+    let lab = Lab::up(name, options);
+    let image = match arch {
+        "arm64" => small::live_image(&lab.file("bundle"), &built("live/arm64", "make live-arm64")),
+        _ => image(),
+    };
+    let (from, to) = (built("loaders", "make loaders"), lab.file("data/loaders"));
+    fs::create_dir_all(&to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    Site::serve(lab, &image, extra, None).await
+}
 
 /// A row of the table, with a blade and a daemon that knows it.
 struct Way {
@@ -28,10 +51,10 @@ impl Way {
         let arch = if firmware.starts_with("arm64") { "arm64" } else { "amd64" };
         let firmware = format!("{BLADE}={firmware}");
         let options = ["--blades", "1", "--firmware", &firmware];
-        let site = Site::up_with_loaders(name, &options, extra, arch).await;
+        let site = up_with_loaders(name, &options, extra, arch).await;
         let inventory = site.lab.file("inventory.toml");
-        let text = std::fs::read_to_string(&inventory).unwrap();
-        std::fs::write(inventory, format!("{text}{keys}\n")).unwrap();
+        let text = fs::read_to_string(&inventory).unwrap();
+        fs::write(inventory, format!("{text}{keys}\n")).unwrap();
         Way { name, site }
     }
 

@@ -214,6 +214,7 @@ mod tests {
             macs: Vec::new(),
             ip: None,
             ip6: None,
+            switch_port: None,
             arch: None,
             cluster: None,
             role: None,

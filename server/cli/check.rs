@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Args;
@@ -22,6 +23,7 @@ use crate::{
     config::{Config, DhcpMode},
     daemon::{self, read_config},
     db::Db,
+    dhcp,
     http::view::Finding,
     images::{Images, Loaders},
 };
@@ -57,6 +59,10 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let serving = is_served(&config.data_dir);
     findings.extend(here(&config, serving));
     findings.push(database(&config).await);
+    if !serving {
+        findings.extend(daemon::proxy_firmware(&config));
+        findings.extend(other_servers(&config).await);
+    }
     let url = args.url.unwrap_or_else(|| format!("http://{}", config.ui.listen));
     let told = told_by_daemon(&Remote::new(url, args.token), serving).await;
     // The daemon looks at some of the same things.
@@ -299,6 +305,24 @@ fn clock_finding(now: i64, synchronized: bool) -> Finding {
         )
     }
 }
+
+/// Asks the wire; a daemon does it every minute.
+async fn other_servers(config: &Config) -> Vec<Finding> {
+    let (interfaces, mode) = (&config.boot.interfaces, config.dhcp.mode);
+    if mode == DhcpMode::Off {
+        return Vec::new();
+    }
+    match dhcp::look_around(interfaces, mode, ANSWERS_TAKE).await {
+        Ok(notices) => notices.into_iter().map(daemon::other_servers).collect(),
+        Err(error) => {
+            let text = format!("other DHCP servers could not be looked for: {error}");
+            vec![Finding::new("warning", "DHCP servers", text)]
+        }
+    }
+}
+
+/// A server that asks the wire about an address before it offers it needs a few seconds.
+const ANSWERS_TAKE: Duration = Duration::from_secs(4);
 
 async fn database(config: &Config) -> Finding {
     match Db::reachable(&config.database, &config.data_dir).await {

@@ -31,7 +31,7 @@ mod rounds;
 mod sightings;
 mod surroundings;
 
-pub use surroundings::{boot_programs, findings, interface, space};
+pub use surroundings::{boot_programs, findings, interface, other_servers, proxy_firmware, space};
 
 /// Runs until a signal. Exit codes: 0 stopped, 1 failed, 2 bad configuration.
 pub async fn run(path: &Path) -> ExitCode {
@@ -84,11 +84,7 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
         DhcpMode::Off => None,
         DhcpMode::Server | DhcpMode::Proxy => Some(sightings::bind_dhcp(&config, &journal).await?),
     };
-    let rehearse = match &dhcp {
-        Some(server) => server.rehearsal(),
-        None => Arc::new(|_, _| Vec::new()),
-    };
-    let app = Arc::new(app(&config, journal.clone(), loaders, rehearse, shutdown)?);
+    let app = Arc::new(app(&config, journal.clone(), loaders, dhcp.as_ref(), shutdown)?);
     let dhcp6 = dhcp6::bind(&config, &journal)?;
     let tftp = sightings::bind_tftp(&config, &app).await?;
     tracing::info!(site = config.site, boot = %config.boot.http, ui = %ui.local_addr()?, "firstlight serves");
@@ -99,7 +95,7 @@ fn app(
     config: &Arc<Config>,
     journal: Journal,
     loaders: Loaders,
-    rehearse: dhcp::Rehearse,
+    dhcp: Option<&dhcp::Server>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<App> {
     let images = Images::open(&config.data_dir).context("boot images")?;
@@ -118,7 +114,20 @@ fn app(
     })?;
     let check = {
         let (config, images, loaders) = (config.clone(), images.clone(), loaders.clone());
-        Arc::new(move || findings(&config, &images, &loaders))
+        let others = dhcp.map(dhcp::Server::notices);
+        Arc::new(move || {
+            let mut findings = findings(&config, &images, &loaders);
+            findings.extend(others.iter().flat_map(|others| others()).map(other_servers));
+            findings
+        })
+    };
+    let rehearse = match dhcp {
+        Some(server) => server.rehearsal(),
+        None => Arc::new(|_, _| Vec::new()),
+    };
+    let metrics: Arc<dyn Fn() -> String + Send + Sync> = match dhcp {
+        Some(dhcp) => dhcp.metrics(),
+        None => Arc::new(String::new),
     };
     Ok(App {
         snapshot: journal.snapshot(),
@@ -134,6 +143,7 @@ fn app(
         shutdown,
         rehearse,
         check,
+        metrics,
     })
 }
 

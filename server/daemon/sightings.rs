@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -24,7 +25,7 @@ pub async fn bind_dhcp(config: &Config, journal: &Journal) -> anyhow::Result<dhc
     let mut tx = journal.db().read().await?;
     let leases = db::leases(&mut tx).await?;
     drop(tx);
-    let (seen_by, commit_to) = (journal.clone(), journal.clone());
+    let (seen_by, commit_to, shift_in) = (journal.clone(), journal.clone(), journal.clone());
     let snapshot = journal.snapshot();
     let known = snapshot.clone();
     let options = dhcp::Options {
@@ -46,6 +47,14 @@ pub async fn bind_dhcp(config: &Config, journal: &Journal) -> anyhow::Result<dhc
                 journal.commit_leases(changes).await.map_err(|error| error.to_string())
             })
         }),
+        shift: Arc::new(move |jump| {
+            let journal = shift_in.clone();
+            Box::pin(async move {
+                let changes = vec![LeaseChange::Shift(jump)];
+                journal.commit_leases(changes).await.map_err(|error| error.to_string())
+            })
+        }),
+        watch_every: Duration::from_secs(60),
     };
     dhcp::Server::bind(options).await.context("DHCP")
 }
@@ -53,6 +62,9 @@ pub async fn bind_dhcp(config: &Config, journal: &Journal) -> anyhow::Result<dhc
 /// Notes where a blade is, when that is not known already.
 fn locate(journal: &Journal, snapshot: &Snapshot, seen: &dhcp::Seen) {
     let given = matches!(seen.what, dhcp::What::Acked | dhcp::What::Addressed);
+    if !given && !matches!(seen.what, dhcp::What::Offered | dhcp::What::Informed) {
+        return;
+    }
     let Some(blade) = snapshot.by_mac(seen.mac) else {
         if let (dhcp::What::Addressed, Some(ip)) = (seen.what, seen.ip) {
             journal.lost(ip, seen.mac);
@@ -110,7 +122,7 @@ fn dhcp_text(seen: &dhcp::Seen) -> String {
         dhcp::What::Informed => "INFORM → ACK",
         dhcp::What::Addressed => "another server's address",
         dhcp::What::Ignored => "not answered",
-        dhcp::What::Alert => return seen.detail.clone(),
+        dhcp::What::Alert | dhcp::What::Cleared => return seen.detail.clone(),
     };
     let parts = [
         Some(what.to_owned()),

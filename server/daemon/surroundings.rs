@@ -4,7 +4,8 @@
 use std::net::Ipv4Addr;
 
 use crate::{
-    config::Config,
+    config::{Config, DhcpMode},
+    dhcp,
     http::view::Finding,
     images::{Images, Loaders},
 };
@@ -18,6 +19,7 @@ pub fn findings(config: &Config, images: &Images, loaders: &Loaders) -> Vec<Find
     findings.extend(config.boot.interfaces.iter().map(|name| interface(config, name)));
     findings.extend(config.boot.interfaces.iter().filter_map(|name| no_ipv6(config, name)));
     findings.extend(boot_programs(loaders));
+    findings.extend(proxy_firmware(config));
     findings.push(match images.list().len() {
         0 => Finding::new(
             "warning",
@@ -46,6 +48,21 @@ fn no_ipv6(config: &Config, name: &str) -> Option<Finding> {
             ),
         )
     })
+}
+
+/// What is known of other DHCP servers.
+pub fn other_servers(notice: dhcp::Notice) -> Finding {
+    let level = if notice.warning { "warning" } else { "ok" };
+    Finding::new(level, "DHCP servers", notice.text)
+}
+
+/// Firmware that is known not to listen to a proxy (docs/dhcp.md has the sources).
+pub fn proxy_firmware(config: &Config) -> Option<Finding> {
+    let text = "dhcp.mode = \"proxy\": known not to boot so are UEFI PXE built on UDK2014 or older \
+                (before TianoCore bug 469 was fixed), the UEFI PXE of some HP machines, and the \
+                Raspberry Pi's own boot ROM; for these name next-server and boot file at your DHCP \
+                server";
+    (config.dhcp.mode == DhcpMode::Proxy).then(|| Finding::new("ok", "firmware", text))
 }
 
 /// What firmware loads by TFTP.

@@ -4,13 +4,17 @@ use futures_util::TryFutureExt;
 use sqlx::FromRow;
 
 use super::{Result, Tx, clean, on, parsed, sql};
-use crate::inventory::{Lease, LeaseState};
+use crate::{
+    blade::Millis,
+    inventory::{Lease, LeaseState},
+};
 
 sql! {
     UPSERT_LEASE = "INSERT INTO leases (ip, mac, state, until, hostname) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (ip) DO UPDATE SET mac = excluded.mac, state = excluded.state, \
         until = excluded.until, hostname = excluded.hostname";
     DELETE_LEASE = "DELETE FROM leases WHERE ip = $1";
+    SHIFT_LEASES = "UPDATE leases SET until = until + $1";
     ALL_LEASES = "SELECT ip, mac, state, until, hostname FROM leases ORDER BY ip";
 }
 
@@ -43,6 +47,12 @@ pub async fn put_lease(tx: &mut Tx, lease: &Lease) -> Result<()> {
 /// Forgets the lease of an address.
 pub async fn delete_lease(tx: &mut Tx, ip: std::net::Ipv4Addr) -> Result<()> {
     on!(tx, conn => sqlx::query(DELETE_LEASE).bind(ip.to_string()).execute(conn).map_ok(drop))?;
+    Ok(())
+}
+
+/// Moves the end of every lease.
+pub async fn shift_leases(tx: &mut Tx, jump: Millis) -> Result<()> {
+    on!(tx, conn => sqlx::query(SHIFT_LEASES).bind(jump).execute(conn).map_ok(drop))?;
     Ok(())
 }
 

@@ -3,18 +3,21 @@
 use std::{
     io,
     net::Ipv4Addr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Complaint, Desk, Entry, Hold, Job, LeaseBook, State,
+    Complaint, Desk, Entry, Hold, Job, LeaseBook, State, Write,
     net::{self, Sockets},
     reply::{Answer, Decision, Interface, POOL_QUARANTINE_MS, decide, decide_as_proxy},
-    seen::{Seen, What},
+    seen::{Seen, What, Witness},
     wire::{Arrival, Request},
 };
 use crate::{
@@ -29,14 +32,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Listener {
     name: String,
-    desk: Arc<Desk>,
+    pub(super) desk: Arc<Desk>,
     interface: ArcSwap<Interface>,
     sockets: ArcSwap<Sockets>,
+    /// A socket failed: it is opened anew at the next look. A deleted interface that came back
+    /// with its old number is noticed by nothing else.
+    failed: AtomicBool,
 }
 
 impl Listener {
     pub fn bind(name: &str, desk: Arc<Desk>) -> io::Result<Listener> {
-        let (interface, link) = net::find(name, &desk.options)?;
+        let (interface, link) =
+            net::find(name, desk.options.url.as_deref(), desk.options.http_port)?;
         if interface.addresses.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::AddrNotAvailable,
@@ -49,18 +56,29 @@ impl Listener {
             desk,
             interface: ArcSwap::from_pointee(interface),
             sockets: ArcSwap::from_pointee(sockets),
+            failed: AtomicBool::new(false),
         })
     }
 
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK_AGAIN);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut buffer, mut second) = (vec![0; 65_536], vec![0; 65_536]);
+        let mut ask = tokio::time::interval(self.desk.options.watch_every);
+        ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut buffer = vec![0; 65_536];
+        let (mut second, mut third) = (buffer.clone(), buffer.clone());
         loop {
             let sockets = self.sockets.load_full();
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = look.tick() => self.look_again(),
+                _ = ask.tick() => self.ask_for_servers(&sockets, &self.interface.load_full()).await,
+                heard = sockets.hear_servers(&mut third) => match heard {
+                    Ok(packet) => packet.iter().for_each(|packet| {
+                        self.heard_server(packet, &self.interface.load());
+                    }),
+                    Err(error) => self.pause(&error).await,
+                },
                 received = sockets.hear(&mut buffer) => match received {
                     Ok((length, arrival)) => self.receive(&buffer[..length], arrival).await,
                     Err(error) => self.pause(&error).await,
@@ -79,12 +97,13 @@ impl Listener {
     /// An interface that is down fails at once and again.
     async fn pause(&self, error: &io::Error) {
         let text = format!("receiving on {} failed: {error}", self.name);
+        self.failed.store(true, Ordering::Relaxed);
         self.complain(Complaint::Receive, text);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
     async fn receive(self: &Arc<Self>, packet: &[u8], arrival: Arrival) {
-        let now = now();
+        let now = self.desk.now();
         let request = match Request::parse(packet) {
             Ok(request) => request.came(arrival),
             Err(cause) => {
@@ -94,6 +113,7 @@ impl Listener {
                 return;
             }
         };
+        self.heard_choice(&request, &self.interface.load(), now);
         let (decision, extra) = self.decide(&request, now);
         self.desk.tell(extra);
         if let Some(ip) = decision.probe
@@ -132,7 +152,7 @@ impl Listener {
         let Some(holder) = holder.filter(|holder| *holder != request.mac) else {
             return self.carry_out(offer).await;
         };
-        let now = now();
+        let now = self.desk.now();
         let until = now + POOL_QUARANTINE_MS;
         let quarantine =
             Lease { ip, mac: holder, state: LeaseState::Quarantined, until, hostname: None };
@@ -163,8 +183,9 @@ impl Listener {
             }
             Some(lease) => {
                 let listener = Arc::clone(self);
-                let job = Job { lease, listener, answer: decision.answer, seen: decision.seen };
-                if self.desk.jobs.try_send(job).is_err() {
+                let Decision { answer, seen, .. } = decision;
+                let write = Box::new(Write { lease, listener, answer, seen });
+                if self.desk.jobs.try_send(Job::Write(write)).is_err() {
                     self.complain(Complaint::Overload, "too many leases wait to be written");
                 }
             }
@@ -172,7 +193,7 @@ impl Listener {
     }
 
     /// Decides under the lock; notes that repeat are taken out.
-    fn decide(&self, request: &Request<'_>, now: Millis) -> (Decision, Option<Seen>) {
+    fn decide(&self, request: &Request<'_>, now: Millis) -> (Decision, Vec<Seen>) {
         let snapshot = self.desk.options.snapshot.load_full();
         let mut guard = self.desk.state();
         let state: &mut State = &mut guard;
@@ -181,16 +202,15 @@ impl Listener {
             state.known = Some(Arc::clone(&snapshot));
         }
         let mut decision = self.judge(&snapshot, &mut state.book, request, now);
-        let twin = snapshot.by_mac(request.mac).and_then(|_| {
-            let text = state.witness.look(request.mac, &request.client().uuid?, now)?;
-            let seen = decision.seen.first()?;
-            Some(Seen { what: What::Alert, detail: text, ..seen.clone() })
-        });
+        let extra = suspicions(&mut state.witness, &snapshot, request, &decision, now);
+        for seen in &decision.seen {
+            *state.noted.entry(seen.what).or_default() += 1;
+        }
         let known = snapshot.by_mac(request.mac).is_some();
         let mut passes = |seen: &Seen| state.news.pass(seen, known);
-        let twin = twin.filter(&mut passes);
+        let extra = extra.into_iter().filter(&mut passes).collect();
         decision.seen.retain(passes);
-        (decision, twin)
+        (decision, extra)
     }
 
     /// True if the interface has an address of this network.
@@ -223,12 +243,15 @@ impl Listener {
     }
 
     fn look_again(&self) {
-        match net::find(&self.name, &self.desk.options) {
+        let options = &self.desk.options;
+        match net::find(&self.name, options.url.as_deref(), options.http_port) {
             Ok((interface, link)) => {
-                if interface.index != self.interface.load().index {
+                let before = self.interface.load();
+                let another = (interface.index, interface.mac) != (before.index, before.mac);
+                if another || self.failed.swap(false, Ordering::Relaxed) {
                     match Sockets::open(&self.name, &link, self.desk.options.mode) {
                         Ok(sockets) => {
-                            tracing::info!("DHCP: {} is back", self.name);
+                            tracing::info!("DHCP: {} is served anew", self.name);
                             self.sockets.store(Arc::new(sockets));
                         }
                         Err(error) => return self.complain(Complaint::Interface, error),
@@ -242,12 +265,32 @@ impl Listener {
         }
     }
 
-    fn complain(&self, what: Complaint, text: impl std::fmt::Display) {
-        self.desk.complain(now(), Ipv4Addr::UNSPECIFIED, what, text);
+    pub(super) fn complain(&self, what: Complaint, text: impl std::fmt::Display) {
+        self.desk.complain(self.desk.now(), Ipv4Addr::UNSPECIFIED, what, text);
     }
 }
 
-pub fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+/// What should be there once and was seen twice.
+fn suspicions(
+    witness: &mut Witness,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    decision: &Decision,
+    now: Millis,
+) -> Vec<Seen> {
+    let Some(seen) = decision.seen.first() else { return Vec::new() };
+    let known = snapshot.by_mac(request.mac).is_some();
+    let mut found = Vec::new();
+    if let Some(uuid) = request.client().uuid {
+        let name = |mac| snapshot.by_mac(mac).map(|blade| blade.name.to_string());
+        if known {
+            found.extend(witness.look(request.mac, &uuid, now));
+        }
+        found.extend(witness.clone_of(request.mac, &uuid, name));
+    }
+    if let (true, Some(relay), Some(port)) = (known, seen.relay, &seen.switch_port) {
+        found.extend(witness.moved(request.mac, relay, port, now));
+    }
+    let alert = |text| Seen { what: What::Alert, detail: text, ..seen.clone() };
+    found.into_iter().map(alert).collect()
 }

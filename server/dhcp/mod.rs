@@ -4,12 +4,16 @@
 //! group commit; its answers are sent after it, never before.
 
 mod arp;
+mod clock;
 mod leases;
 mod listener;
+mod lookout;
+mod metrics;
 mod net;
 mod rehearse;
 pub mod reply;
 mod seen;
+mod watch;
 pub mod wire;
 
 use std::{
@@ -17,6 +21,7 @@ use std::{
     fmt, io,
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -24,16 +29,20 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{
-    leases::{Entry, Hold, LeaseBook},
-    net::frame,
-    seen::{Seen, What, Witness},
-};
 use self::{
+    clock::Clock,
     listener::Listener,
     reply::Answer,
     seen::{Gate, Newsworthy},
+    watch::Watch,
     wire::Dropped,
+};
+pub use self::{
+    leases::{Entry, Hold, LeaseBook},
+    lookout::look_around,
+    net::frame,
+    seen::{Seen, What, Witness},
+    watch::Notice,
 };
 use crate::{
     blade::{Mac, Millis},
@@ -49,6 +58,8 @@ pub type Commit = Arc<dyn Fn(Vec<Lease>) -> BoxFuture<'static, Result<(), String
 
 /// Tells what a program on this MAC would be answered now; nothing is kept.
 pub type Rehearse = Arc<dyn Fn(Player, Mac) -> Vec<Exchange> + Send + Sync>;
+/// Adds so many milliseconds to the end of every written lease; `Ok` means that is on disk.
+pub type Shift = Arc<dyn Fn(Millis) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// What a server is made of.
 #[derive(Clone)]
@@ -66,6 +77,10 @@ pub struct Options {
     pub leases: Vec<Lease>,
     pub seen: Tell,
     pub commit: Commit,
+    /// Moves the end of every written lease, after the clock was set.
+    pub shift: Shift,
+    /// How often the wire is asked for other DHCP servers.
+    pub watch_every: Duration,
 }
 
 impl fmt::Debug for Options {
@@ -89,6 +104,7 @@ struct Desk {
     jobs: mpsc::Sender<Job>,
     probes: Arc<Semaphore>,
     probing: TaskTracker,
+    started: Instant,
 }
 
 impl fmt::Debug for Desk {
@@ -104,6 +120,10 @@ struct State {
     /// For the log: packets and sockets, not clients.
     complaints: Gate<(Ipv4Addr, Complaint)>,
     dropped: BTreeMap<Dropped, u64>,
+    /// Notes by what they tell, those that repeat too.
+    noted: BTreeMap<What, u64>,
+    watch: Watch,
+    clock: Clock,
     /// The snapshot the pools were searched with.
     known: Option<Arc<Snapshot>>,
 }
@@ -121,8 +141,15 @@ enum Complaint {
     Overload,
 }
 
+/// What the lease writer does, in this order.
+enum Job {
+    Write(Box<Write>),
+    /// The clock was set.
+    Shift(Millis),
+}
+
 /// A lease to write, and what is sent after that.
-struct Job {
+struct Write {
     lease: Lease,
     listener: Arc<Listener>,
     answer: Option<Answer>,
@@ -137,14 +164,21 @@ impl Server {
     /// Binds port 67 on every interface. Errors name the interface and what to do.
     pub async fn bind(mut options: Options) -> io::Result<Server> {
         let snapshot = options.snapshot.load_full();
-        let book = LeaseBook::new(&snapshot.subnets, std::mem::take(&mut options.leases));
+        let wall = wall();
+        let leases = std::mem::take(&mut options.leases).into_iter();
+        let leases = leases.map(|lease| leases::sane(lease, wall));
+        let book = LeaseBook::new(&snapshot.subnets, leases);
+        let every = Millis::try_from(options.watch_every.as_millis()).unwrap_or(Millis::MAX);
         let (sender, jobs) = mpsc::channel(QUEUE);
         let state = State {
             book,
             witness: Witness::default(),
             news: Newsworthy::new(),
-            complaints: Gate::new(60_000, 1_024),
+            complaints: complaints(),
             dropped: BTreeMap::new(),
+            noted: BTreeMap::new(),
+            watch: Watch::new(options.mode == DhcpMode::Proxy, every),
+            clock: Clock::new(wall, 0),
             known: None,
         };
         let desk = Arc::new(Desk {
@@ -153,6 +187,7 @@ impl Server {
             jobs: sender,
             probes: Arc::new(Semaphore::new(PROBES)),
             probing: TaskTracker::new(),
+            started: Instant::now(),
         });
         let listeners: io::Result<Vec<_>> = desk
             .options
@@ -163,10 +198,23 @@ impl Server {
         Ok(Server { listeners: listeners?, desk, jobs })
     }
 
-    /// Packets dropped so far, by cause; lives on after the server.
-    pub fn dropped(&self) -> Arc<dyn Fn() -> BTreeMap<Dropped, u64> + Send + Sync> {
+    /// What is known of other DHCP servers; lives on after the server.
+    pub fn notices(&self) -> Arc<dyn Fn() -> Vec<Notice> + Send + Sync> {
         let desk = Arc::clone(&self.desk);
-        Arc::new(move || desk.state().dropped.clone())
+        Arc::new(move || {
+            let now = desk.now();
+            desk.state().watch.notices(now)
+        })
+    }
+
+    /// Counters and gauges as Prometheus reads them; lives on after the server.
+    pub fn metrics(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let desk = Arc::clone(&self.desk);
+        Arc::new(move || {
+            let now = desk.now();
+            let state = desk.state();
+            metrics::text(&state.dropped, &state.noted, &state.watch, &state.book.census(now))
+        })
     }
 
     /// Rehearsals on the interfaces as they are at each call; lives on after the server.
@@ -188,7 +236,7 @@ impl Server {
             let Some(listener) = here.or(listeners.first()) else { return Vec::new() };
             let mut book = desk.state().book.clone();
             rehearse::exchanges(player, mac, giaddr, &mut |request| {
-                listener.judge(&snapshot, &mut book, request, listener::now())
+                listener.judge(&snapshot, &mut book, request, wall())
             })
         })
     }
@@ -220,6 +268,27 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Now by the wall clock. When that was set, all that is remembered moves with it.
+    fn now(&self) -> Millis {
+        let wall = wall();
+        let steady = Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        let mut state = self.state();
+        if let Some(jump) = state.clock.look(wall, steady) {
+            tracing::warn!("DHCP: the clock was set by {} s; leases move with it", jump / 1000);
+            state.book.shift(jump);
+            state.watch.shift(jump);
+            // What was said lately may be said again.
+            (state.news, state.complaints) = (Newsworthy::new(), complaints());
+            state.witness = Witness::default();
+            if self.jobs.try_send(Job::Shift(jump)).is_err() {
+                tracing::error!(
+                    "DHCP: too many leases wait to be written; the clock's jump is not"
+                );
+            }
+        }
+        wall
+    }
+
     fn tell(&self, seen: impl IntoIterator<Item = Seen>) {
         seen.into_iter().for_each(|seen| (self.options.seen)(seen));
     }
@@ -232,9 +301,18 @@ impl Desk {
     }
 }
 
+fn complaints() -> Gate<(Ipv4Addr, Complaint)> {
+    Gate::new(60_000, 1_024)
+}
+
+fn wall() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}
+
 /// Writes leases in groups: all that wait while one commit runs go into the next.
 async fn commit_leases(desk: Arc<Desk>, mut jobs: mpsc::Receiver<Job>, done: CancellationToken) {
-    let mut batch = Vec::with_capacity(BATCH);
+    let (mut batch, mut writes) = (Vec::with_capacity(BATCH), Vec::new());
     loop {
         let count = tokio::select! {
             biased;
@@ -244,28 +322,47 @@ async fn commit_leases(desk: Arc<Desk>, mut jobs: mpsc::Receiver<Job>, done: Can
         if count == 0 {
             return;
         }
-        let leases = batch.iter().map(|job| job.lease.clone()).collect();
-        match (desk.options.commit)(leases).await {
-            Ok(()) => {
-                for job in batch.drain(..) {
-                    if let Some(answer) = &job.answer {
-                        job.listener.send(answer).await;
+        for job in batch.drain(..) {
+            match job {
+                Job::Write(write) => writes.push(*write),
+                Job::Shift(jump) => {
+                    // What was decided before the jump is written before it.
+                    commit_group(&desk, &mut writes).await;
+                    if let Err(error) = (desk.options.shift)(jump).await {
+                        tracing::error!("DHCP: written leases could not follow the clock: {error}");
                     }
-                    desk.tell(job.seen);
                 }
             }
-            Err(error) => {
-                for mut seen in batch.drain(..).flat_map(|job| job.seen) {
-                    seen.detail = format!(
-                        "no ACK, because the lease could not be written: {error}; check the \
-                         database and the free space under data_dir"
-                    );
-                    seen.what = What::Alert;
-                    // One alert for all of them: the fault is ours, not theirs.
-                    let pass = desk.state().news.pass(&seen, false);
-                    if pass {
-                        desk.tell([seen]);
-                    }
+        }
+        commit_group(&desk, &mut writes).await;
+    }
+}
+
+async fn commit_group(desk: &Desk, writes: &mut Vec<Write>) {
+    if writes.is_empty() {
+        return;
+    }
+    let leases = writes.iter().map(|write| write.lease.clone()).collect();
+    match (desk.options.commit)(leases).await {
+        Ok(()) => {
+            for write in writes.drain(..) {
+                if let Some(answer) = &write.answer {
+                    write.listener.send(answer).await;
+                }
+                desk.tell(write.seen);
+            }
+        }
+        Err(error) => {
+            for mut seen in writes.drain(..).flat_map(|write| write.seen) {
+                seen.detail = format!(
+                    "no ACK, because the lease could not be written: {error}; check the \
+                     database and the free space under data_dir"
+                );
+                seen.what = What::Alert;
+                // One alert for all of them: the fault is ours, not theirs.
+                let pass = desk.state().news.pass(&seen, false);
+                if pass {
+                    desk.tell([seen]);
                 }
             }
         }

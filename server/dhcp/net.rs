@@ -23,9 +23,9 @@ use tokio::{
 };
 
 use super::{
-    Options, arp,
+    arp,
     reply::{Answer, Interface, To},
-    wire::{Arrival, BOOT_SERVER_PORT, SERVER_PORT},
+    wire::{Arrival, BOOT_SERVER_PORT, CLIENT_PORT, SERVER_PORT},
 };
 use crate::{blade::Mac, config::DhcpMode};
 
@@ -34,7 +34,7 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// What the kernel knows about an interface. By netlink, not /sys, which shows another network
 /// namespace if the daemon was started in one.
-pub fn find(name: &str, options: &Options) -> io::Result<(Interface, LinkAddr)> {
+pub fn find(name: &str, url: Option<&str>, http_port: u16) -> io::Result<(Interface, LinkAddr)> {
     let fail = |what: &str| {
         let text = format!("interface {name}: {what}; see `ip address` and boot.interfaces");
         io::Error::new(io::ErrorKind::NotFound, text)
@@ -64,8 +64,8 @@ pub fn find(name: &str, options: &Options) -> io::Result<(Interface, LinkAddr)> 
         mac,
         addresses,
         own,
-        url: options.url.clone(),
-        http_port: options.http_port,
+        url: url.map(str::to_owned),
+        http_port,
     };
     Ok((interface, link))
 }
@@ -82,7 +82,8 @@ pub struct Sockets {
     requests: Requests,
     /// Port 4011, in proxy mode.
     boot_server: Option<UdpSocket>,
-    raw: AsyncFd<Socket>,
+    /// What servers say to clients: no UDP socket, whose port a DHCP client of this machine has.
+    lookout: Lookout,
     routed: AsyncFd<Socket>,
     pub arp: arp::Asker,
 }
@@ -109,7 +110,7 @@ impl Sockets {
                 true => Some(udp(name, BOOT_SERVER_PORT).map_err(|e| explain_4011(e, name))?),
                 false => None,
             },
-            raw: raw(link).map_err(told)?,
+            lookout: Lookout::open(link).map_err(told)?,
             routed: routed(name).map_err(told)?,
             arp: arp::Asker::open(link).map_err(told)?,
         })
@@ -138,6 +139,14 @@ impl Sockets {
         }
     }
 
+    /// The next message of a server to a client. May be cancelled at any time.
+    pub async fn hear_servers<'a>(
+        &self,
+        buffer: &'a mut [u8],
+    ) -> io::Result<Option<frame::Udp<'a>>> {
+        self.lookout.answers.hear(buffer).await
+    }
+
     pub async fn send(&self, interface: &Interface, answer: &Answer) -> io::Result<()> {
         let Answer { packet, from, to, to_port } = answer;
         let too_large = || io::Error::other("the answer fits no packet");
@@ -153,7 +162,13 @@ impl Sockets {
         };
         let to = (mac, SocketAddrV4::new(ip, *to_port));
         let frame = frame::build((interface.mac, *from), to, packet).ok_or_else(too_large)?;
-        self.raw.async_io(Interest::WRITABLE, |socket| socket.send(&frame)).await.map(|_| ())
+        let raw = &self.lookout.raw;
+        raw.async_io(Interest::WRITABLE, |socket| socket.send(&frame)).await.map(|_| ())
+    }
+
+    /// Asks all servers on the wire.
+    pub async fn ask_servers(&self, mac: Mac, packet: &[u8]) -> io::Result<()> {
+        self.lookout.broadcast(mac, packet).await
     }
 }
 
@@ -178,6 +193,26 @@ fn udp(name: &str, port: u16) -> io::Result<UdpSocket> {
     }
     socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
     UdpSocket::from_std(socket.into())
+}
+
+/// Sends and hears for one question, without serving.
+#[derive(Debug)]
+pub struct Lookout {
+    pub answers: Ear,
+    raw: AsyncFd<Socket>,
+}
+
+impl Lookout {
+    pub fn open(link: &LinkAddr) -> io::Result<Lookout> {
+        Ok(Lookout { answers: Ear::open(link, CLIENT_PORT)?, raw: raw(link)? })
+    }
+
+    pub async fn broadcast(&self, mac: Mac, packet: &[u8]) -> io::Result<()> {
+        let from = (mac, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT));
+        let to = (Mac([0xff; 6]), SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT));
+        let frame = frame::build(from, to, packet).ok_or(io::ErrorKind::InvalidInput)?;
+        self.raw.async_io(Interest::WRITABLE, |socket| socket.send(&frame)).await.map(|_| ())
+    }
 }
 
 fn raw(link: &LinkAddr) -> io::Result<AsyncFd<Socket>> {

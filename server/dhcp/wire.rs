@@ -6,6 +6,7 @@
 
 mod encode;
 mod relay;
+pub mod server;
 
 use std::{
     borrow::Cow,
@@ -16,6 +17,7 @@ use std::{
 pub use self::{
     encode::{Reply, ReplyOption},
     relay::Relay,
+    server::{ServerMessage, question},
 };
 use crate::{blade::Mac, boot::Client};
 

@@ -118,6 +118,9 @@ async fn connection(
             router.clone().call(request.map(Body::new))
         });
     let connection = hyper::server::conn::http1::Builder::new()
+        // RFC 9110 §5.1: case does not matter. GRUB 2.12 finds only "Content-Length" (its
+        // net/efi/http.c), and takes a file without it as empty.
+        .title_case_headers(true)
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(BUFFER)

@@ -63,11 +63,14 @@ pub struct App {
     pub rehearse: Arc<dyn Fn(Player, Mac) -> Vec<Exchange> + Send + Sync>,
     /// What `check` would say of this daemon's surroundings.
     pub check: Arc<dyn Fn() -> Vec<view::Finding> + Send + Sync>,
+    /// Counters in the text format of Prometheus.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 pub type Shared = Arc<App>;
 
 /// The shell scripts that blades run; an operator's own in `data_dir/cloud-configs` win.
+#[derive(Default)]
 pub struct Scripts {
     pub setup: String,
     pub install: String,

@@ -3,7 +3,7 @@
 use axum::{
     Router,
     body::Body,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header},
     middleware::{self, Next},
     response::IntoResponse,
@@ -18,8 +18,13 @@ pub fn router(app: Shared) -> Router {
         .nest("/api/v1", api::router())
         .route("/healthz", axum::routing::get(|| async { "ok\n" }))
         .route("/readyz", axum::routing::get(api::readyz))
+        .route("/metrics", axum::routing::get(metrics))
         .layer(middleware::from_fn(guard))
         .with_state(app)
+}
+
+async fn metrics(State(app): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (app.metrics)())
 }
 
 /// Keeps other sites' pages out: a foreign name that resolves to our address (DNS rebinding),

@@ -62,6 +62,9 @@ pub struct BladeView {
     pub ip: Option<Ipv4Addr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip6: Option<Ipv6Addr>,
+    /// By the words of a relay (option 82).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch_port: Option<String>,
     pub arch: Option<String>,
     pub cluster: Option<Hostname>,
     pub role: Option<String>,
@@ -208,6 +211,7 @@ pub fn blade_view(blade: &Blade, row: Option<&AttemptRow>, now: Millis) -> Blade
         macs: blade.macs.clone(),
         ip: blade.ip,
         ip6: blade.ip6,
+        switch_port: blade.switch_port.clone(),
         arch: blade.arch.map(|arch| arch.to_string()),
         cluster: blade.member.as_ref().map(|member| member.cluster.clone()),
         role: blade.member.as_ref().map(|member| member.role.clone()),

@@ -63,6 +63,8 @@ pub struct Blade {
     pub member: Option<Member>,
     pub intent: Intent,
     pub attempt: Option<Attempt>,
+    /// Where its network card was last seen plugged in, by the words of a relay.
+    pub switch_port: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +108,8 @@ pub struct Snapshot {
     pub blades: Vec<Blade>,
     pub clusters: BTreeMap<Hostname, ClusterDoc>,
     pub boot_rules: Vec<BootRule>,
+    /// Blades that have no address reserved.
+    pub without_address: usize,
     /// Some blades' addresses are known only from what is seen on the network.
     pub learns: bool,
     by_mac: HashMap<Mac, usize>,
@@ -137,6 +141,7 @@ impl Blade {
             member: None,
             intent,
             attempt: None,
+            switch_port: None,
         }
     }
 }
@@ -166,6 +171,7 @@ impl Snapshot {
 
     fn push(&mut self, blade: Blade) {
         let index = self.blades.len();
+        self.without_address += usize::from(blade.ip.is_none());
         self.by_mac.extend(blade.macs.iter().map(|mac| (*mac, index)));
         self.by_ip.extend(blade.ip.map(|ip| (ip, index)));
         self.by_ip6.extend(blade.ip6.map(|ip| (ip, index)));
@@ -213,9 +219,12 @@ impl Snapshot {
             if let Some(ip) = here.ip.filter(|_| proxy || self.blades[index].ip.is_none()) {
                 self.in_use.insert(ip, index);
             }
+            if here.port.is_some() {
+                self.blades[index].switch_port.clone_from(&here.port);
+            }
             self.whereabouts.insert(mac, here);
         }
-        self.learns = proxy || self.blades.iter().any(|blade| blade.ip.is_none());
+        self.learns = proxy || self.without_address > 0;
         self
     }
 

@@ -127,7 +127,7 @@ impl Default for Options {
 
 /// A server whose sockets are bound and that does not answer yet.
 pub struct Server {
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listen, Listener)>,
     shared: Arc<Shared>,
 }
 
@@ -141,7 +141,8 @@ pub async fn bind(
     on_event: OnEvent,
     options: Options,
 ) -> io::Result<Server> {
-    let listeners = listen.iter().map(Listener::bind).collect::<io::Result<_>>()?;
+    let bound = |listen: &Listen| Ok((listen.clone(), Listener::bind(listen)?));
+    let listeners = listen.iter().map(bound).collect::<io::Result<_>>()?;
     let shared = Shared {
         open,
         on_event,
@@ -156,15 +157,16 @@ pub async fn bind(
 impl Server {
     /// The bound addresses, in the order of `listen`.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.listeners.iter().map(|(_, listener)| listener.address()).collect()
     }
 
     /// Serves until `shutdown`; then tells every client and joins every task.
     pub async fn run(self, shutdown: CancellationToken) {
         let shutdown = shutdown.child_token();
         let _stop_with_this_future = shutdown.clone().drop_guard();
-        for listener in self.listeners {
-            let task = listen_on(Arc::clone(&self.shared), Arc::new(listener), shutdown.clone());
+        for (listen, listener) in self.listeners {
+            let listener = Arc::new(listener);
+            let task = listen_on(Arc::clone(&self.shared), listen, listener, shutdown.clone());
             self.shared.tasks.spawn(task);
         }
         shutdown.cancelled().await;
@@ -184,12 +186,32 @@ struct Shared {
     log: Throttle,
 }
 
-async fn listen_on(shared: Arc<Shared>, listener: Arc<Listener>, shutdown: CancellationToken) {
+/// An interface that went away and came back is another one to the kernel; a socket stays with
+/// the one it was bound to. Looked at so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+async fn listen_on(
+    shared: Arc<Shared>,
+    listen: Listen,
+    mut listener: Arc<Listener>,
+    shutdown: CancellationToken,
+) {
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut buffer = vec![0; LONGEST_REQUEST + 1];
     loop {
         let received = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
+            _ = look.tick() => {
+                if listener.is_left_behind() {
+                    match Listener::bind(&listen) {
+                        Ok(anew) => listener = Arc::new(anew),
+                        Err(error) => shared.log.warn(format_args!("{error}")),
+                    }
+                }
+                continue;
+            }
             received = listener.receive(&mut buffer) => received,
         };
         match received {

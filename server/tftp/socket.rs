@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc::{in_pktinfo, in6_pktinfo};
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
     sockopt,
@@ -50,7 +51,13 @@ pub struct Arrival {
 pub struct Listener {
     socket: UdpSocket,
     device: Option<String>,
+    /// The kernel's number of that device when the socket was bound.
+    index: u32,
     address: SocketAddr,
+}
+
+fn index_of(device: Option<&str>) -> u32 {
+    device.and_then(|name| if_nametoindex(name).ok()).unwrap_or(0)
 }
 
 impl Listener {
@@ -75,11 +82,18 @@ impl Listener {
             let _ = setsockopt(&socket, sockopt::RcvBuf, &REQUESTS);
         }
         let address = socket.local_addr().map_err(told)?;
-        Ok(Self { socket, device: listen.device.clone(), address })
+        let index = index_of(listen.device.as_deref());
+        Ok(Self { socket, device: listen.device.clone(), index, address })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// True if its device is there again as another one.
+    pub fn is_left_behind(&self) -> bool {
+        let now = index_of(self.device.as_deref());
+        now != 0 && now != self.index
     }
 
     pub fn device(&self) -> Option<&str> {

@@ -47,14 +47,13 @@ impl Cable {
         cable
     }
 
-<<<<<<< HEAD
     pub fn namespace(&self) -> &str {
         &self.namespace
-=======
+    }
+
     /// One more address, as DHCP gave it.
     pub fn take(&self, address: &str) {
         ip(&format!("-n {} address add {address}/16 dev cli", self.namespace));
->>>>>>> main
     }
 
     fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {

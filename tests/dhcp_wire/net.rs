@@ -72,6 +72,10 @@ pub struct Bench {
     /// Makes every commit fail.
     pub disk_full: Arc<Mutex<bool>>,
     pub mode: DhcpMode,
+    pub watch_every: Duration,
+    pub interfaces: Vec<String>,
+    /// What the running server tells of others, and counts.
+    pub tells: Option<(Notices, Metrics)>,
     tag: String,
     /// The namespace of the switch and those of the hosts on it.
     others: Vec<String>,
@@ -79,9 +83,12 @@ pub struct Bench {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
+pub type Notices = Arc<dyn Fn() -> Vec<firstlight::dhcp::Notice> + Send + Sync>;
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-fn sh(command: &str) -> Output {
+pub fn sh(command: &str) -> Output {
     let output = Command::new("sh").args(["-c", command]).output().unwrap();
     assert!(
         output.status.success(),
@@ -129,8 +136,8 @@ impl Bench {
     /// Another machine on the switch; the name of its namespace. `name` is its port as well.
     pub fn host(&mut self, name: &str, address: &str) -> String {
         let ns = format!("{}-{name}", self.tag);
-        self.plug(&ns, name, address);
         self.others.push(ns.clone());
+        self.plug(&ns, name, address);
         ns
     }
 
@@ -158,6 +165,9 @@ impl Bench {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             disk_full: Arc::default(),
             mode,
+            watch_every: Duration::from_secs(60),
+            interfaces: vec!["srv".to_owned()],
+            tells: None,
             tag,
             others: Vec::new(),
             stop: CancellationToken::new(),
@@ -165,12 +175,12 @@ impl Bench {
         }
     }
 
-    fn options(&self, interface: &str) -> Options {
+    fn options(&self, interfaces: &[String]) -> Options {
         let (seen, committed) = (Arc::clone(&self.seen), Arc::clone(&self.committed));
         let disk_full = Arc::clone(&self.disk_full);
         Options {
             mode: self.mode,
-            interfaces: vec![interface.to_owned()],
+            interfaces: interfaces.to_vec(),
             url: None,
             http_port: 80,
             snapshot: Arc::clone(&self.snapshot),
@@ -183,12 +193,14 @@ impl Bench {
                 committed.lock().unwrap().extend(leases);
                 Box::pin(async { Ok(()) })
             }),
+            shift: Arc::new(|_| Box::pin(async { Ok(()) })),
+            watch_every: self.watch_every,
         }
     }
 
     /// What a second server in the same namespace is told.
     pub fn bind_again(&self, interface: &str) -> io::Result<()> {
-        let (options, ns) = (self.options(interface), self.server_ns.clone());
+        let (options, ns) = (self.options(&[interface.to_owned()]), self.server_ns.clone());
         std::thread::spawn(move || {
             enter(&ns);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -211,7 +223,7 @@ impl Bench {
     }
 
     pub fn serve(&mut self) {
-        let options = self.options("srv");
+        let options = self.options(&self.interfaces);
         let (stop, ns) = (self.stop.clone(), self.server_ns.clone());
         let (ready, bound) = std::sync::mpsc::channel();
         self.thread = Some(std::thread::spawn(move || {
@@ -219,11 +231,12 @@ impl Bench {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let server = Server::bind(options).await;
-                ready.send(server.as_ref().map(|_| ()).map_err(ToString::to_string)).unwrap();
+                let tells = server.as_ref().map(|server| (server.notices(), server.metrics()));
+                ready.send(tells.map_err(ToString::to_string)).unwrap();
                 server.unwrap().run(stop).await;
             });
         }));
-        bound.recv().unwrap().unwrap();
+        self.tells = Some(bound.recv().unwrap().unwrap());
     }
 
     /// Runs a program in the clients' namespace; its output and exit.
@@ -233,10 +246,14 @@ impl Bench {
 
     /// A raw Ethernet port on the clients' side of the wire.
     pub fn port(&self) -> Port {
+        self.port_on("cli")
+    }
+
+    pub fn port_on(&self, name: &'static str) -> Port {
         let ns = self.client_ns.clone();
         std::thread::spawn(move || {
             enter(&ns);
-            Port::open().unwrap()
+            Port::open_on(name).unwrap()
         })
         .join()
         .unwrap()
@@ -284,11 +301,15 @@ pub struct Port {
 impl Port {
     /// On the interface `cli` of the namespace that this thread is in.
     pub fn open() -> io::Result<Port> {
+        Port::open_on("cli")
+    }
+
+    pub fn open_on(name: &str) -> io::Result<Port> {
         // ETH_P_ALL in network order.
         let all = i32::from(3u16.to_be());
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(all)))?;
         let link = nix::ifaddrs::getifaddrs()?
-            .filter(|found| found.interface_name == "cli")
+            .filter(|found| found.interface_name == name)
             .find_map(|found| Some(*found.address?.as_link_addr()?))
             .ok_or(io::ErrorKind::NotFound)?;
         assert!(link.family().is_some());

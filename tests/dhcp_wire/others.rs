@@ -47,6 +47,12 @@ impl Other {
         other
     }
 
+    /// dhcrelay of ISC from the port `down` to the server behind the port `up`.
+    pub fn dhcrelay(ns: &str, up: &str, down: &str) -> Other {
+        let command = format!("dhcrelay -4 -d --no-pid -a -iu {up} -id {down} 10.12.0.1");
+        Other::start(ns, &command, &[])
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

@@ -38,7 +38,11 @@ async fn an_unknown_blade_tells_what_it_is_and_once_racked_goes_on_by_itself() {
     let one = waiting(&site).await;
     let machine = &one["machine"];
     assert_eq!(one["mac"], "52:54:00:00:01:01", "{one}");
-    assert_eq!((&machine["firmware"], &machine["arch"]), (&json!("uefi"), &json!("amd64")), "{one}");
+    assert_eq!(
+        (&machine["firmware"], &machine["arch"]),
+        (&json!("uefi"), &json!("amd64")),
+        "{one}"
+    );
     assert_eq!(machine["nics"][0]["driver"], "virtio_net", "{one}");
     assert_eq!(machine["disks"][0]["size"], 4_294_967_296_u64, "{one}");
     assert_eq!(machine["disks"][0]["has_data"], false, "{one}");
@@ -52,8 +56,7 @@ async fn an_unknown_blade_tells_what_it_is_and_once_racked_goes_on_by_itself() {
     site.until(LONG, "it has heard its switch", heard).await;
     eprintln!("{:#}", waiting(&site).await);
 
-    let racked =
-        site.post("discovered/52:54:00:00:01:01/rack", json!({ "slot": "r1/c1/1" })).await;
+    let racked = site.post("discovered/52:54:00:00:01:01/rack", json!({ "slot": "r1/c1/1" })).await;
     assert_eq!(racked["blade"], "r1-c1-b01", "{racked}");
     let went_on = |site: Site| async move {
         let events = site.events().await;

@@ -49,12 +49,12 @@ impl Drop for Inner {
     }
 }
 
-fn image() -> PathBuf {
+pub fn image() -> PathBuf {
     built("images/debian-12", "make images")
 }
 
 /// What is built before the tests are run.
-fn built(part: &str, by: &str) -> PathBuf {
+pub fn built(part: &str, by: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("build").join(part);
     assert!(dir.join(".stamp").exists(), "there is nothing in {}: run `{by}`", dir.display());
     dir
@@ -115,25 +115,6 @@ impl Site {
         Site::serve(lab, &image, extra, None).await
     }
 
-    /// With the boot programs of every firmware, as an operator has after importing them, and
-    /// with an image for `arch`: of arm64 the live system alone, which is quick to build.
-    pub async fn up_with_loaders(name: &str, options: &[&str], extra: &str, arch: &str) -> Site {
-        let lab = Lab::up(name, options);
-        let image = match arch {
-            "arm64" => {
-                small::live_image(&lab.file("bundle"), &built("live/arm64", "make live-arm64"))
-            }
-            _ => image(),
-        };
-        let (from, to) = (built("loaders", "make loaders"), lab.file("data/loaders"));
-        fs::create_dir_all(&to).unwrap();
-        for file in fs::read_dir(from).unwrap() {
-            let file = file.unwrap();
-            fs::copy(file.path(), to.join(file.file_name())).unwrap();
-        }
-        Site::serve(lab, &image, extra, None).await
-    }
-
     /// Without the power to boot anything: a boot image of a few bytes, blades that are started
     /// by hand. `data_dir` is a disk of its own with so many megabytes, if any are given.
     pub async fn small(name: &str, extra: &str, megabytes: Option<u32>) -> Site {
@@ -145,7 +126,7 @@ impl Site {
         Site::serve(lab, &image, extra, disk).await
     }
 
-    async fn serve(lab: Lab, image: &Path, extra: &str, disk: Option<small::Disk>) -> Site {
+    pub async fn serve(lab: Lab, image: &Path, extra: &str, disk: Option<small::Disk>) -> Site {
         let key = lab.file("key");
         let made = Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])

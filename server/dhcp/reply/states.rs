@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use super::{Decision, Exchange, Party};
 use crate::{
     blade::Millis,
-    config::Subnet,
+    config::{IpRange, Subnet},
     dhcp::{
-        leases::{Entry, Hold, LeaseBook, OFFER_MS},
+        leases::{Census, Entry, Hold, LeaseBook, OFFER_MS},
         seen::What,
     },
     inventory::{Lease, LeaseState},
@@ -83,7 +83,11 @@ impl<'a> Exchange<'a> {
         let mine = book.of(mac, on.cidr).map(|(ip, _)| ip);
         let selecting = self.request.server_id.is_some();
         let in_pool = on.pool.iter().any(|range| range.contains(asked));
-        let free = in_pool && !self.is_taken(asked, on) && book.is_free_for(asked, mac, self.now);
+        // An offer that nobody came for binds nobody: the first who comes has the address.
+        let on_offer = selecting && book.get(asked).is_some_and(|e| e.hold == Hold::Offered);
+        let free = in_pool
+            && !self.is_taken(asked, on)
+            && (on_offer || book.is_free_for(asked, mac, self.now));
         match mine {
             Some(ip) if ip == asked && free => self.bind(book, asked, on),
             // Offers are not durable: a client may take one that was made before a restart.
@@ -180,9 +184,7 @@ impl<'a> Exchange<'a> {
             };
             let had = book.of(mac, subnet.cidr).map(|(ip, _)| ip).filter(|ip| usable(book, ip));
             let asked = self.request.requested.filter(|ip| usable(book, ip));
-            let chosen = had.or(asked).or_else(|| {
-                book.next_free(subnet.cidr, self.now, |ip| self.is_taken(ip, subnet)).ok()
-            });
+            let chosen = had.or(asked).or_else(|| self.another(book, subnet));
             if let Some(ip) = chosen {
                 return Some((ip, subnet));
             }
@@ -190,14 +192,30 @@ impl<'a> Exchange<'a> {
         None
     }
 
+    /// A pool address for a client that is new there. Strangers leave some to blades of the
+    /// inventory that have none reserved: a quarter of the pool at most.
+    fn another(&self, book: &mut LeaseBook, subnet: &Subnet) -> Option<Ipv4Addr> {
+        let taken = |ip| self.is_taken(ip, subnet);
+        let size: u64 = subnet.pool.iter().map(IpRange::len).sum();
+        let spare = match self.blade {
+            Some(_) => 0,
+            None => self.snapshot.without_address.min(usize::try_from(size / 4).unwrap_or(0)),
+        };
+        let cidr = subnet.cidr;
+        let free = match spare == 0 || book.has_more_than(spare, cidr, self.now, taken) {
+            true => book.next_free(cidr, self.now, taken).ok(),
+            false => None,
+        };
+        free.or_else(|| book.next_offered(cidr, self.now, taken))
+    }
+
     fn exhausted(&self, book: &mut LeaseBook, subnets: &[&'a Subnet]) -> Decision {
         let pools: Vec<String> = subnets
             .iter()
             .filter(|subnet| !subnet.pool.is_empty())
             .filter_map(|subnet| {
-                let taken = |ip| self.is_taken(ip, subnet);
-                let full = book.next_free(subnet.cidr, self.now, taken).err()?;
-                Some(format!("pool of {} is full: {} addresses are held", subnet.cidr, full.held))
+                let census = book.census(self.now).into_iter().find(|c| c.cidr == subnet.cidr)?;
+                Some(held(&census))
             })
             .collect();
         if pools.is_empty() {
@@ -205,7 +223,7 @@ impl<'a> Exchange<'a> {
             return self.ignore(None, format!("{} has no pool", names.join(", ")));
         }
         let text = format!(
-            "{}; {} got none. `firstlight get leases` tells who holds them. Make the pool \
+            "{}; {} got none. `firstlight get leases` tells who holds all of them. Make the pool \
              larger, or reserve addresses for these machines",
             pools.join("; "),
             self.name()
@@ -247,4 +265,18 @@ impl<'a> Exchange<'a> {
     fn declined(&self, book: &LeaseBook, ip: Ipv4Addr) -> bool {
         book.get(ip).is_some_and(|e| e.hold == Hold::Quarantined && e.until > self.now)
     }
+}
+
+/// `pool of 10.12.0.0/16 is full: 18 of 20 bound, 0 on offer, 2 put aside (02:…, 02:… …)`.
+fn held(census: &Census) -> String {
+    let Census { cidr, size, bound, offered, quarantined, holders } = census;
+    let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    let names = match names.is_empty() {
+        true => String::new(),
+        false => format!(" (by {} …)", names.join(", ")),
+    };
+    format!(
+        "pool of {cidr} is full: of {size} addresses {bound} are bound, {offered} on offer, \
+         {quarantined} put aside{names}"
+    )
 }

@@ -41,7 +41,9 @@ fn a_full_pool_is_an_alert_that_names_the_subnet_and_how_many_hold_it() {
     assert_eq!(decision.answer, None);
     let seen = &decision.seen[0];
     assert_eq!(seen.what, What::Alert);
-    assert!(seen.detail.contains("10.12.0.0/16") && seen.detail.contains("18"), "{seen:?}");
+    for word in ["10.12.0.0/16", "18 are bound", "0 on offer", "02:00:00:00:08:"] {
+        assert!(seen.detail.contains(word), "{seen:?}");
+    }
     // A starved pool takes nothing from reserved blades, nor from those that hold a lease.
     assert_eq!(server.dora(B01), addr("10.12.1.1"));
     server.dora(stranger(3));
@@ -124,4 +126,60 @@ fn a_lease_whose_address_became_reserved_ends_at_its_renewal() {
     renew.header(12, &[10, 12, 9, 3]);
     assert_eq!(server.ask(&renew).reply().kind(), NAK);
     assert_eq!(server.dora(Mac([0x52, 0x54, 0, 0, 1, 4])), addr("10.12.9.3"));
+}
+
+#[test]
+fn made_up_macs_that_only_ask_cannot_keep_a_pool_from_others() {
+    let mut server = server();
+    let flood = |server: &mut Desk, round: u8| {
+        for n in 0..=255 {
+            let answer = server.ask(&discover(Mac([2, 0, 0, 1, round, n])));
+            assert!(answer.0.durable.is_none(), "an offer alone takes nothing");
+        }
+    };
+    flood(&mut server, 1);
+    assert!(server.book.census(server.now)[0].offered <= 18, "bounded by the pool");
+    // One that means it is offered an address, and has it though a flood passes before it asks.
+    let ip = server.ask(&discover(STRANGER)).reply().yiaddr();
+    flood(&mut server, 2);
+    let mut select = request(STRANGER);
+    select.option(50, &ip.octets()).option(54, &SERVER.octets());
+    assert_eq!(server.ask(&select).reply().kind(), ACK);
+    // It keeps it, and reserved addresses were never in reach.
+    flood(&mut server, 3);
+    let mut renew = request(STRANGER);
+    renew.header(12, &ip.octets());
+    assert_eq!(server.ask(&renew).reply().kind(), ACK);
+    assert_eq!(server.dora(B01), addr("10.12.1.1"));
+}
+
+#[test]
+fn strangers_leave_addresses_to_blades_that_have_none_reserved() {
+    let mut server = server();
+    server.snapshot.without_address = 2;
+    let mut given = 0;
+    for n in 0..30 {
+        given += usize::from(server.ask(&discover(stranger(n))).0.answer.is_some_and(|answer| {
+            let ip = Reply(answer.packet).yiaddr();
+            let mut select = request(stranger(n));
+            select.option(50, &ip.octets()).option(54, &SERVER.octets());
+            server.ask(&select).reply().kind() == ACK
+        }));
+    }
+    assert_eq!(given, 16, "18 addresses, two of them kept back");
+}
+
+#[test]
+fn a_clock_set_forward_frees_no_lease_and_set_back_holds_none_longer() {
+    for jump in [5 * 3_600_000, -5 * 3_600_000] {
+        let mut server = server();
+        for n in 0..18 {
+            server.dora(stranger(n));
+        }
+        server.now += jump;
+        server.book.shift(jump);
+        assert_eq!(server.ask(&discover(stranger(99))).0.answer, None, "still theirs");
+        server.now += 3_600_000;
+        server.dora(stranger(99));
+    }
 }

@@ -1,6 +1,7 @@
 //! Clients behind a relay agent.
 
 use super::{kit::*, *};
+use crate::dhcp::wire::Arrival;
 
 const GIADDR: [u8; 4] = [10, 13, 0, 1];
 const AGENT: &[u8] = b"\x01\x04port\x02\x03sw1";
@@ -64,4 +65,79 @@ fn the_note_of_a_relayed_request_names_relay_and_port() {
     let seen = server().ask(&relayed(discover(ELSEWHERE))).0.seen.remove(0);
     assert_eq!(seen.relay, Some(Ipv4Addr::from(GIADDR)));
     assert_eq!(seen.relay_agent.unwrap(), hex::encode(AGENT));
+}
+
+#[test]
+fn rfc5107_4_the_relays_override_is_the_server_identifier_and_is_accepted_as_ours() {
+    let override_82 = b"\x01\x01a\x0b\x04\x0a\x0d\x00\x01";
+    let via_relay = |mut packet: Packet| {
+        packet.header(24, &GIADDR).option(82, override_82);
+        packet
+    };
+    let mut server = server();
+    let offer = server.ask(&via_relay(discover(ELSEWHERE))).reply();
+    assert_eq!(offer.get(54).unwrap(), [10, 13, 0, 1]);
+    let mut select = request(ELSEWHERE);
+    select.option(50, &offer.yiaddr().octets()).option(54, &[10, 13, 0, 1]);
+    let ack = server.ask(&via_relay(select)).reply();
+    assert_eq!((ack.kind(), ack.get(54).unwrap()), (ACK, vec![10, 13, 0, 1]));
+    // Without a relay anybody could say so: the identifier is another server's.
+    let mut direct = request(B01);
+    direct.option(50, &[10, 12, 1, 1]).option(54, &[10, 13, 0, 1]).option(82, override_82);
+    assert_eq!(server.ask(&direct).0.answer, None);
+    // And an override that no client could send to is none.
+    for useless in [[0; 4], [255; 4], [127, 0, 0, 1], [224, 0, 0, 1]] {
+        let mut packet = discover(ELSEWHERE);
+        packet.header(24, &GIADDR);
+        packet.option(82, &[&[11, 4][..], &useless].concat());
+        assert_eq!(server.ask(&packet).reply().get(54).unwrap(), SERVER.octets());
+    }
+}
+
+#[test]
+fn rfc8357_4_a_relay_that_asks_for_it_is_answered_at_its_source_port() {
+    let server = server();
+    let answered_at = |option: &[u8]| {
+        let mut packet = discover(ELSEWHERE);
+        packet.header(24, &GIADDR).option(82, option);
+        let octets = packet.octets();
+        let arrival = Arrival { from: "10.13.0.1:4444".parse().unwrap(), port: 67 };
+        let request = Request::parse(&octets).unwrap().came(arrival);
+        let mut book = LeaseBook::new(&server.snapshot.subnets, []);
+        decide(&server.snapshot, &mut book, &request, &server.via, server.now).answer.unwrap()
+    };
+    assert_eq!(answered_at(b"\x01\x01a\x13\x00").to_port, 4444);
+    assert_eq!(answered_at(b"\x01\x01a").to_port, 67);
+}
+
+#[test]
+fn rfc6925_a_relays_own_name_is_in_the_note_with_the_port_for_people() {
+    let mut packet = discover(ELSEWHERE);
+    packet.header(24, &GIADDR);
+    packet.option(82, b"\x01\x06\x00\x04\x00\x14\x01\x07\x02\x03sw1\x0c\x05leaf9");
+    let seen = server().ask(&packet).0.seen.remove(0);
+    assert_eq!(seen.switch_port.as_deref(), Some("sw1 · vlan 20 port 1/7"));
+    assert_eq!(seen.relay_name.as_deref(), Some("leaf9"));
+}
+
+#[test]
+fn rfc1542_4_1_1_behind_several_relays_the_first_is_answered() {
+    // Every further relay counts a hop and leaves giaddr and option 82 as they are.
+    for hops in [2, 16, 255] {
+        let mut packet = relayed(discover(ELSEWHERE));
+        packet.header(3, &[hops]);
+        let answer = server().ask(&packet);
+        assert_eq!(answer.to(), To::Relay(Ipv4Addr::from(GIADDR)));
+        let offer = answer.reply();
+        assert_eq!((offer.0[3], offer.get(82).unwrap()), (0, AGENT.to_vec()));
+    }
+}
+
+#[test]
+fn rfc3046_a_broken_option_82_keeps_no_blade_from_its_address() {
+    for broken in [&[5u8, 4, 10][..], &[1], &[11, 2, 1, 1], &[0, 0, 0]] {
+        let mut packet = discover(ELSEWHERE);
+        packet.header(24, &GIADDR).option(82, broken);
+        assert_eq!(server().ask(&packet).reply().yiaddr(), addr("10.13.0.3"), "{broken:?}");
+    }
 }

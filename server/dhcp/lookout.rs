@@ -1,0 +1,156 @@
+//! Looks out for other DHCP servers: asks the wire every minute, and hears what servers say to
+//! others.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    io,
+    net::Ipv4Addr,
+    time::Duration,
+};
+
+use super::{
+    Complaint, Desk,
+    listener::Listener,
+    net::{self, Lookout, Sockets, frame::Udp},
+    reply::Interface,
+    seen::{Seen, What},
+    watch::{Heard, News, Notice, Victim, Watch},
+    wire::{Message, Request, ServerMessage, question},
+};
+use crate::{
+    blade::{Mac, Millis},
+    config::DhcpMode,
+    inventory::Snapshot,
+};
+
+impl Listener {
+    /// Sends the question; the answers come to `hear_servers`, ours not among them.
+    pub(super) async fn ask_for_servers(&self, sockets: &Sockets, interface: &Interface) {
+        let now = self.desk.now();
+        let local = self.desk.options.mode == DhcpMode::Proxy && port_67_is_taken();
+        let gone = {
+            let mut state = self.desk.state();
+            state.watch.asking(&interface.name, local, now);
+            state.watch.sweep(now)
+        };
+        gone.into_iter().for_each(|news| self.desk.tell_news(news, now));
+        let packet = question(interface.mac, xid());
+        if let Err(error) = sockets.ask_servers(interface.mac, &packet).await {
+            let text = format!("asking {} for other DHCP servers failed: {error}", interface.name);
+            self.complain(Complaint::Send, text);
+        }
+    }
+
+    /// A packet to port 68: a server speaks, to us or to a client within hearing.
+    pub(super) fn heard_server(&self, packet: &Udp<'_>, interface: &Interface) {
+        let Some(message) = ServerMessage::parse(packet.payload) else { return };
+        let server = message.server_id.unwrap_or(*packet.from.ip());
+        if interface.own.contains(&server) || interface.own.contains(packet.from.ip()) {
+            return;
+        }
+        let now = self.desk.now();
+        let snapshot = self.desk.options.snapshot.load_full();
+        let heard = Heard {
+            interface: &interface.name,
+            sender: packet.sender,
+            from: *packet.from.ip(),
+            message: &message,
+        };
+        let news = {
+            let mut state = self.desk.state();
+            let news = state.watch.heard(heard, now);
+            let taken = message.client.filter(|mac| message.acks && *mac != interface.mac);
+            taken
+                .filter(|_| self.desk.options.mode == DhcpMode::Server)
+                .and_then(|mac| {
+                    let victim = victim(&snapshot, mac, message.yiaddr, None);
+                    state.watch.took(&interface.name, server, mac, victim, now)
+                })
+                .or(news)
+        };
+        news.into_iter().for_each(|news| self.desk.tell_news(news, now));
+    }
+
+    /// A client that takes an address from another server says so to all (RFC 2131 §3.1(3)).
+    pub(super) fn heard_choice(&self, request: &Request<'_>, interface: &Interface, now: Millis) {
+        let relay = request.relay();
+        let chosen = request.server_id.filter(|id| {
+            let ours = interface.own.contains(id) || relay.server_id == Some(*id);
+            let special = id.is_unspecified() || id.is_broadcast() || id.is_multicast();
+            request.message == Message::Request && !ours && !special
+        });
+        let Some(server) = chosen else { return };
+        let snapshot = self.desk.options.snapshot.load();
+        let victim = victim(&snapshot, request.mac, request.requested, relay.place());
+        let news = self.desk.state().watch.took(&interface.name, server, request.mac, victim, now);
+        news.into_iter().for_each(|news| self.desk.tell_news(news, now));
+    }
+}
+
+/// Asks once, for `check` while no daemon serves: what it would tell after `patience`.
+pub async fn look_around(
+    interfaces: &[String],
+    mode: DhcpMode,
+    patience: Duration,
+) -> io::Result<Vec<Notice>> {
+    // Time begins with the question.
+    let mut watch = Watch::new(mode == DhcpMode::Proxy, Millis::MAX / 4);
+    for name in interfaces {
+        let (interface, link) = net::find(name, None, 80)?;
+        let lookout = Lookout::open(&link)?;
+        watch.asking(name, mode == DhcpMode::Proxy && port_67_is_taken(), 0);
+        lookout.broadcast(interface.mac, &question(interface.mac, xid())).await?;
+        let mut buffer = vec![0; 65_536];
+        let hear = async {
+            while let Ok(packet) = lookout.answers.hear(&mut buffer).await {
+                let Some(packet) = packet else { continue };
+                let Some(message) = ServerMessage::parse(packet.payload) else { continue };
+                let (sender, from) = (packet.sender, *packet.from.ip());
+                watch.heard(Heard { interface: name, sender, from, message: &message }, 0);
+            }
+        };
+        // It ends by the clock: there is no last answer.
+        let _ = tokio::time::timeout(patience, hear).await;
+    }
+    Ok(watch.notices(Millis::MAX / 4))
+}
+
+/// Another number for each question (RFC 2131 §4.4.1).
+fn xid() -> [u8; 4] {
+    let number = RandomState::new().hash_one(0).to_be_bytes();
+    [number[0], number[1], number[2], number[3]]
+}
+
+fn victim(snapshot: &Snapshot, mac: Mac, ip: Option<Ipv4Addr>, port: Option<String>) -> Victim {
+    let name = snapshot.by_mac(mac).map(|blade| blade.name.to_string());
+    Victim { name, ip, port }
+}
+
+impl Desk {
+    fn tell_news(&self, news: News, now: Millis) {
+        let (what, found, detail) = match news {
+            News::Appeared(found) => (What::Alert, found.clone(), found.words()),
+            News::Gone(found) => {
+                let (server, interface) = (found.server, &found.interface);
+                let text = format!("the other DHCP server {server} on {interface} is gone");
+                tracing::info!("DHCP: {text}");
+                (What::Cleared, found.clone(), text)
+            }
+        };
+        // At a blade that suffers people look first.
+        let mac = found.victims.keys().next().copied().or(found.mac).unwrap_or(Mac([0; 6]));
+        let mut seen = Seen::about(mac, what, now, detail);
+        (seen.ip, seen.relay) = (Some(found.server), found.relay);
+        self.tell([seen]);
+    }
+}
+
+/// True if some program of this machine has UDP port 67. In proxy mode that is not us. The file
+/// is of this thread's network namespace.
+fn port_67_is_taken() -> bool {
+    let table = std::fs::read_to_string("/proc/thread-self/net/udp").unwrap_or_default();
+    table
+        .lines()
+        .skip(1)
+        .any(|line| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(":0043")))
+}
