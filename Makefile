@@ -2,11 +2,16 @@
 SHELL := /bin/sh
 IMAGE := build/images/debian-12
 
-.PHONY: help demo test images images-arm64 live-arm64 loaders build packages test-packages fmt lint deny clean
+MINUTES := 10
+# One of the folders of tests/fuzz/corpus each.
+FUZZERS := $(notdir $(wildcard tests/fuzz/corpus/*))
+
+.PHONY: help demo test fuzz images images-arm64 live-arm64 loaders build packages test-packages fmt lint deny clean
 
 help:
 	@echo 'make demo [ARGS=--once]  a virtual rack goes from dark to a ready three-member etcd cluster'
 	@echo 'make test                everything that CI runs: format, clippy, cargo-deny, unit, protocol and lab tests'
+	@echo 'make fuzz [MINUTES=10]   each parser of what a network sends, that long, by libFuzzer'
 	@echo 'make images              the boot image debian-12, built from Debian packages, in $(IMAGE)'
 	@echo 'make images-arm64        the same for arm64 blades, added to it; on another machine by emulation, some minutes'
 	@echo 'make loaders             the programs that firmware loads, from Debian packages, in build/loaders'
@@ -41,6 +46,18 @@ test-packages:
 
 test: test-packages fmt lint deny images live-arm64 loaders
 	tests/with-postgres cargo nextest run
+
+# cargo-fuzz wants a nightly compiler for its sanitizers alone. The product's parsers have no unsafe
+# code, so none is used (-s none), and the stable compiler does; with `-s address` it would need
+# RUSTC_BOOTSTRAP=1. What is found anew stays in target/fuzz-corpus; findings in tests/fuzz/artifacts.
+fuzz:
+	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	set -e; for fuzzer in $(FUZZERS); do \
+	    mkdir -p target/fuzz-corpus/$$fuzzer; \
+	    nice cargo fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $$fuzzer \
+	        target/fuzz-corpus/$$fuzzer tests/fuzz/corpus/$$fuzzer -- \
+	        -max_total_time=$$(($(MINUTES) * 60)) -max_len=1500 -timeout=10 -print_final_stats=1; \
+	done
 
 fmt:
 	cargo fmt --check

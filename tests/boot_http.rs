@@ -2,6 +2,7 @@
 
 mod assets;
 pub mod cable;
+mod clients;
 mod discovery;
 mod doors;
 mod hostile;

@@ -1,6 +1,7 @@
 //! DHCP at the wire: the real server in a network namespace, clients of ours and of others.
 
 mod clients;
+mod demands;
 mod links;
 pub mod net;
 mod others;

@@ -2,8 +2,10 @@
 mod boot_http;
 mod boot_images;
 mod commands;
+mod conformance;
 mod dhcp6_wire;
 mod dhcp_wire;
+mod fuzz_seeds;
 mod house;
 mod install_script;
 mod ipv6;

@@ -1,5 +1,5 @@
-//! Clients people have: curl, tftp-hpa, atftp, against our server; and a
-//! second server beside it that must give the same answers.
+//! Clients people have: curl, tftp-hpa, atftp, busybox's tftp, against our
+//! server; and a second server beside it that must give the same answers.
 use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -90,6 +90,19 @@ fn atftp_fetches_every_size() {
             atftp.args(options).args(["-g", "-r", name, "-l"]).arg(target);
             atftp.arg(server.ip().to_string()).arg(server.port().to_string());
             atftp
+        });
+    }
+}
+
+/// As rescue systems and initrds have it.
+#[test]
+fn busyboxs_tftp_fetches_every_size() {
+    for options in [&[][..], &["-b", "1468"], &["-b", "65464"]] {
+        fetches(&SIZES, |name, target, server| {
+            let mut tftp = Command::new("busybox");
+            tftp.arg("tftp").args(options).args(["-g", "-r", name, "-l"]).arg(target);
+            tftp.arg(server.ip().to_string()).arg(server.port().to_string());
+            tftp
         });
     }
 }

@@ -47,6 +47,10 @@ impl Cable {
         cable
     }
 
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// One more address, as DHCP gave it.
     pub fn take(&self, address: &str) {
         ip(&format!("-n {} address add {address}/16 dev cli", self.namespace));

@@ -367,6 +367,9 @@ impl Port {
             if self.strict && from == [10, 12, 0, 1] {
                 let sum = udp.to_header().calc_checksum_ipv4_raw(from, to, udp.payload()).unwrap();
                 assert_eq!(udp.checksum(), sum, "UDP checksum");
+                let head = ip.to_header();
+                assert_eq!(head.header_checksum, head.calc_header_checksum(), "IP checksum");
+                assert!(head.time_to_live > 0, "TTL");
             }
             Frame {
                 to_mac: buffer[..6].try_into().unwrap(),

@@ -1,5 +1,6 @@
 //! One test for each line that RFC 2131 and its relatives demand of an answer.
 
+mod demands;
 mod kit;
 mod options;
 mod pool;
