@@ -267,12 +267,12 @@ fn transfers(asked: Asked, mode: Mode, octets: &[u8]) {
         if let Ok(inbound) = parse(packet) {
             transfer.on_packet(now, &inbound);
         }
-        sent.extend(transfer.outbox().drain(..));
+        sent.append(transfer.outbox());
     }
     while transfer.ending().is_none() {
         now = transfer.deadline();
         transfer.on_deadline(now);
-        sent.extend(transfer.outbox().drain(..));
+        sent.append(transfer.outbox());
     }
     for datagram in sent {
         if let Datagram::Data { payload, .. } = datagram {
