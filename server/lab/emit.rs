@@ -1,7 +1,6 @@
 //! The files and commands that a [`Plan`] becomes: the batch for `ip`, the
 //! emulators' command lines, the inventory and the daemon's configuration. Pure.
-use std::fmt::Write;
-use std::path::Path;
+use std::{fmt::Write, path::Path};
 
 use super::firmware::{Flash, NicRom};
 use super::ipv6;
