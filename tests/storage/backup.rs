@@ -4,7 +4,7 @@ use firstlight::{
     blade::{Mac, Phase, ReportState},
     db::{self, Db},
     inventory::{Lease, LeaseState, Machine, Whereabouts},
-    journal::LeaseChange,
+    journal::{ApplyRequest, LeaseChange},
 };
 use rstest::rstest;
 
@@ -22,6 +22,10 @@ async fn lived_in(engine: Engine) -> Database {
         report.msg = format!("ü \"quoted\" line\nnext \u{1F680} {seq}");
         journal.report(report).await.unwrap();
     }
+    let rule = "[[boot_rule]]\nname = \"nics\"\nmac_prefix = \"52:54\"\nloader = \"ipxe.efi\"";
+    let files = vec![("rules.toml".to_owned(), rule.to_owned())];
+    let request = ApplyRequest { files, dry_run: false, prune: false };
+    journal.apply(request, std::sync::Arc::new(|_, _| Vec::new())).await.unwrap();
     journal.hold(name("b2"), "no; 'quotes'".to_owned()).await.unwrap();
     journal.choose(mac, None, "simple".to_owned()).await.unwrap();
     let lease = |last| Lease {
