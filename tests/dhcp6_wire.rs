@@ -207,8 +207,12 @@ fn dhcpcd_gets_the_reserved_ipv6_address() {
     let config = bench.dir.path().join("dhcpcd.conf");
     let text = "duid\nnoipv6rs\nipv6only\nslaac hwaddr\ninterface cli\nia_na 1\noption dhcp6_name_servers\n";
     std::fs::write(&config, text).unwrap();
-    let command =
-        format!("timeout 60 dhcpcd -6 -1 -B -d -f {} -c /bin/true cli 2>&1", config.display());
+    // Leases and sockets of its own: with those of another run it would only confirm an address.
+    let command = format!(
+        "unshare --mount sh -c 'mount -t tmpfs none /var/lib/dhcpcd && mount -t tmpfs none /run && \
+         exec timeout 60 dhcpcd -6 -1 -B -d -f {} -c /bin/true cli' 2>&1",
+        config.display()
+    );
     let run = bench.client_runs(&command);
     let text = String::from_utf8_lossy(&run.stdout);
     let ip = "fd00:12::1:1".parse().ok();
