@@ -49,8 +49,7 @@ fn rfc6842_3_and_rfc3046_2_2_identifier_and_option_82_are_echoed_in_the_ack_too(
 
 #[test]
 fn uefi_2_10_24_7_http_boot_is_offered_and_acked_a_url_beside_its_class() {
-    for (arch, program) in [(15u16, "snponly.efi"), (16, "snponly.efi"), (19, "ipxe-arm64.efi")]
-    {
+    for (arch, program) in [(15u16, "snponly.efi"), (16, "snponly.efi"), (19, "ipxe-arm64.efi")] {
         let both = selects(&mut server(), B01, |packet| {
             let class = format!("HTTPClient:Arch:{arch:05}:UNDI:003001");
             packet.option(60, class.as_bytes()).option(93, &arch.to_be_bytes());
