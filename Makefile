@@ -6,11 +6,12 @@ MINUTES := 10
 # One of the folders of tests/fuzz/corpus each.
 FUZZERS := $(notdir $(wildcard tests/fuzz/corpus/*))
 
-.PHONY: help demo test fuzz images images-arm64 live-arm64 loaders build packages test-packages fmt lint deny clean
+.PHONY: help demo test ways fuzz images images-arm64 live-arm64 loaders build packages test-packages fmt lint deny clean
 
 help:
 	@echo 'make demo [ARGS=--once]  a virtual rack goes from dark to a ready three-member etcd cluster'
 	@echo 'make test                everything that CI runs: format, clippy, cargo-deny, unit, protocol and lab tests'
+	@echo 'make ways                one emulated blade per way to boot: BIOS, UEFI, HTTP, Secure Boot, arm64, IPv6'
 	@echo 'make fuzz [MINUTES=10]   each parser of what a network sends, that long, by libFuzzer'
 	@echo 'make images              the boot image debian-12, built from Debian packages, in $(IMAGE)'
 	@echo 'make images-arm64        the same for arm64 blades, added to it; on another machine by emulation, some minutes'
@@ -46,6 +47,9 @@ test-packages:
 
 test: test-packages fmt lint deny images live-arm64 loaders
 	tests/with-postgres cargo nextest run
+
+ways: test-packages images live-arm64 loaders
+	tests/with-postgres cargo nextest run --profile ways
 
 # cargo-fuzz wants a nightly compiler for its sanitizers alone. The product's parsers have no unsafe
 # code, so none is used (-s none), and the stable compiler does; with `-s address` it would need
