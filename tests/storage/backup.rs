@@ -93,7 +93,7 @@ async fn a_backup_that_does_not_fit_changes_nothing(#[values(Sqlite, Postgres)] 
         (format!("{backup}[\"racks\",\"r9\",1.5]"), "has a wrong position of racks"),
         (format!("{backup}[\"racks\",\"r9\",null]"), "does not fit"),
         (format!("{backup}[\"racks\",\"r1\",1]"), "does not fit"),
-        (format!("{backup}[\"chassis\",\"r9\",\"c\",0,1,null,null]"), "does not fit"),
+        (format!("{backup}[\"chassis\",\"r9\",\"c\",0,1,null,null,null]"), "does not fit"),
     ] {
         let error = refused(&new.db, &spoiled).await;
         assert!(error.contains(told), "{told}: {error}");
