@@ -33,7 +33,7 @@ async fn a_missing_boot_image_is_refused_before_and_waited_for_after_a_deploy() 
     assert!(plan["problems"][0].as_str().unwrap().contains("firstlight image import"), "{plan}");
     let (status, answer) = bench.ask("blades/r1-c1-b01/reinstall", json!({})).await;
     assert_eq!(status, 409, "{answer}");
-    let words = "there is none; make one with";
+    let words = "there is none to install, or to look at unknown blades with";
     bench.is_told("warning", words, "").await;
 
     let script = bench.cable.get(B01, SCRIPT).text();
