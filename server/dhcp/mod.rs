@@ -30,12 +30,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
-    clock::Clock,
-    listener::Listener,
-    reply::Answer,
-    seen::{Gate, Newsworthy},
-    watch::Watch,
-    wire::Dropped,
+    clock::Clock, listener::Listener, reply::Answer, seen::Newsworthy, watch::Watch, wire::Dropped,
 };
 pub use self::{
     leases::{Entry, Hold, LeaseBook},
@@ -45,7 +40,7 @@ pub use self::{
     watch::Notice,
 };
 use crate::{
-    blade::{Mac, Millis},
+    blade::{Gate, Mac, Millis},
     boot::{Exchange, Player},
     config::DhcpMode,
     inventory::{Lease, Snapshot},

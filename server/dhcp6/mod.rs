@@ -23,11 +23,11 @@ pub use self::seen::{Seen, What};
 use self::{
     net::{Datagram, Socket},
     reply::{Arrival, Interface, decide},
-    seen::{Gate, Newsworthy},
+    seen::Newsworthy,
     wire::{Dropped, Request},
 };
 use crate::{
-    blade::Millis,
+    blade::{Gate, Millis},
     inventory::{Duid, Snapshot},
 };
 
