@@ -155,8 +155,10 @@ bootstrap() {
     sources=$(debian_sources)
     excludes=$(grep -v '^#' "$HERE/disk/exclude.txt" | sed 's/.*/--dpkgopt=path-exclude=&/')
     set -f # the patterns are for dpkg
+    # INITRD: the kernel's package makes none (/etc/kernel/postinst.d/initramfs-tools); customize.sh makes the one
+    # that is kept.
     # shellcheck disable=SC2016,SC2086
-    { mmdebstrap --quiet --arch="$ARCH" --variant=minbase --include="$packages" \
+    { INITRD=No mmdebstrap --quiet --arch="$ARCH" --variant=minbase --include="$packages" \
         --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' \
         $excludes --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
         --skip=download/empty --skip=essential/unlink --dpkgopt=force-confold \

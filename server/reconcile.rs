@@ -62,7 +62,8 @@ pub fn advice(phase: Phase) -> &'static str {
             "waiting for the boot file to be asked for: look for another DHCP server, or a firewall on UDP 69"
         }
         Phase::Bootfile => {
-            "waiting for the boot script: the loader did not start or lost its network; check MTU and UDP 1024-65535"
+            "waiting for the boot script: the boot program did not start or lost its network. Is Secure Boot on? Then say \
+             `secure_boot = true` of the blade; else check MTU and UDP 1024-65535"
         }
         Phase::Script => "waiting for the kernel to be fetched: look at the blade's console",
         Phase::Kernel | Phase::Live => {

@@ -4,7 +4,7 @@ mod clients;
 mod demands;
 mod links;
 pub mod net;
-mod others;
+pub mod others;
 mod proxy;
 mod watch;
 

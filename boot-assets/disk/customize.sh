@@ -21,7 +21,7 @@ EOF
     say "initramfs of the installed system"
     # Switched off while the packages came in, each of which would have made one.
     echo update_initramfs=yes >"$root/etc/initramfs-tools/update-initramfs.conf"
-    chroot "$root" update-initramfs -u -k all >/dev/null
+    chroot "$root" update-initramfs -c -k all >/dev/null
 }
 
 settle_services() {

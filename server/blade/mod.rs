@@ -3,11 +3,13 @@
 //! No clock, no file, no socket: time is an argument, in milliseconds since the Unix epoch.
 
 mod event;
+mod exposition;
 mod gate;
 mod id;
 mod phase;
 
 pub use event::{Event, Kind, NewEvent, Report, ReportState};
+pub use exposition::Exposition;
 pub use gate::Gate;
 pub use id::{Arch, AttemptId, Hostname, Mac, ParseIdError};
 pub use phase::{Class, MAX_TRIES, Outcome, Phase, Standing, Step, after};

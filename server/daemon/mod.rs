@@ -27,6 +27,7 @@ use crate::{
 
 mod dhcp6;
 mod listeners;
+mod metrics;
 mod rounds;
 mod sightings;
 mod surroundings;
@@ -84,9 +85,12 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
         DhcpMode::Off => None,
         DhcpMode::Server | DhcpMode::Proxy => Some(sightings::bind_dhcp(&config, &journal).await?),
     };
-    let app = Arc::new(app(&config, journal.clone(), loaders, dhcp.as_ref(), shutdown)?);
     let dhcp6 = dhcp6::bind(&config, &journal)?;
-    let tftp = sightings::bind_tftp(&config, &app).await?;
+    let notices = Arc::new(tftp::Notices::default());
+    let metrics = metrics::of(dhcp.as_ref(), dhcp6.as_ref(), &notices);
+    let app = app(&config, journal, loaders, dhcp.as_ref(), metrics, shutdown)?;
+    let app = Arc::new(app);
+    let tftp = sightings::bind_tftp(&config, &app, notices).await?;
     tracing::info!(site = config.site, boot = %config.boot.http, ui = %ui.local_addr()?, "firstlight serves");
     Ok(Daemon { app, writer, dhcp, dhcp6, tftp, boot, ui, _lock: lock })
 }
@@ -96,6 +100,7 @@ fn app(
     journal: Journal,
     loaders: Loaders,
     dhcp: Option<&dhcp::Server>,
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<App> {
     let images = Images::open(&config.data_dir).context("boot images")?;
@@ -124,10 +129,6 @@ fn app(
     let rehearse = match dhcp {
         Some(server) => server.rehearsal(),
         None => Arc::new(|_, _| Vec::new()),
-    };
-    let metrics: Arc<dyn Fn() -> String + Send + Sync> = match dhcp {
-        Some(dhcp) => dhcp.metrics(),
-        None => Arc::new(String::new),
     };
     Ok(App {
         snapshot: journal.snapshot(),

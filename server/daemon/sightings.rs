@@ -133,7 +133,11 @@ fn dhcp_text(seen: &dhcp::Seen) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-pub async fn bind_tftp(config: &Config, app: &http::Shared) -> anyhow::Result<tftp::Server> {
+pub async fn bind_tftp(
+    config: &Config,
+    app: &http::Shared,
+    notices: Arc<tftp::Notices>,
+) -> anyhow::Result<tftp::Server> {
     let v6 = !config.subnets6.is_empty();
     let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
     let any = &any[..if v6 { 2 } else { 1 }];
@@ -156,6 +160,7 @@ pub async fn bind_tftp(config: &Config, app: &http::Shared) -> anyhow::Result<tf
     });
     let options = tftp::Options {
         ports: config.boot.tftp_ports.map(|ports| ports.first..=ports.last),
+        notices,
         ..tftp::Options::default()
     };
     tftp::bind(&listen, open, on_event, options).await.context("TFTP")

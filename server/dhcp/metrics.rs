@@ -1,6 +1,8 @@
 //! What the DHCP service counts, in the text format of Prometheus. Pure.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
+
+use crate::blade::Exposition;
 
 use super::{leases::Census, seen::What, watch::Watch, wire::Dropped};
 
@@ -10,42 +12,20 @@ pub fn text(
     watch: &Watch,
     pools: &[Census],
 ) -> String {
-    let mut text = String::new();
-    family(
-        &mut text,
-        "firstlight_dhcp_dropped_total",
-        "counter",
-        "Packets that were not understood, by cause.",
-    );
-    for (cause, count) in dropped {
-        line(&mut text, "firstlight_dhcp_dropped_total", &[("cause", &cause.to_string())], *count);
-    }
-    family(
-        &mut text,
-        "firstlight_dhcp_exchanges_total",
-        "counter",
-        "What became of packets that were understood.",
-    );
-    for (what, count) in noted {
-        line(&mut text, "firstlight_dhcp_exchanges_total", &[("outcome", what.word())], *count);
-    }
-    family(
-        &mut text,
-        "firstlight_dhcp_foreign_server",
-        "gauge",
-        "Other DHCP servers that are in the way.",
-    );
+    let causes = dropped.iter().map(|(cause, count)| (cause.to_string(), *count));
+    let outcomes = noted.iter().map(|(what, count)| (what.word().to_owned(), *count));
+    let mut told = Exposition::default()
+        .family("firstlight_dhcp_dropped_total", "counter", "Packets not understood, by cause.")
+        .each("cause", causes)
+        .family("firstlight_dhcp_exchanges_total", "counter", "What became of understood packets.")
+        .each("outcome", outcomes)
+        .family("firstlight_dhcp_foreign_server", "gauge", "DHCP servers that are in the way.");
     for found in watch.trouble() {
         let server = found.server.to_string();
-        let labels = [("interface", found.interface.as_str()), ("server", &server)];
-        line(&mut text, "firstlight_dhcp_foreign_server", &labels, 1);
+        told.add(&[("interface", &found.interface), ("server", &server)], 1);
     }
-    family(
-        &mut text,
-        "firstlight_dhcp_pool_addresses",
-        "gauge",
-        "Pool addresses by what holds them.",
-    );
+    let help = "Pool addresses by what holds them.";
+    told = told.family("firstlight_dhcp_pool_addresses", "gauge", help);
     for pool in pools {
         let subnet = pool.cidr.to_string();
         let held = [
@@ -55,26 +35,10 @@ pub fn text(
             ("all", pool.size),
         ];
         for (state, count) in held {
-            let labels = [("subnet", subnet.as_str()), ("state", state)];
-            line(&mut text, "firstlight_dhcp_pool_addresses", &labels, count);
+            told.add(&[("subnet", &subnet), ("state", state)], count);
         }
     }
-    text
-}
-
-fn family(text: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a String cannot fail.
-    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-}
-
-fn line(text: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
-    let labels: Vec<String> =
-        labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
-    let _ = writeln!(text, "{name}{{{}}} {value}", labels.join(","));
-}
-
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    told.finish()
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@
 //!
 //! `wire`, `source`, `patience` and `transfer` decide and are pure; `socket`,
 //! `session` and this module carry.
+mod notices;
 mod patience;
 mod session;
 mod socket;
 mod source;
 mod table;
-mod throttle;
 pub mod transfer;
 pub mod wire;
 
@@ -27,10 +27,10 @@ use tokio_util::task::TaskTracker;
 use self::session::Session;
 use self::socket::{Arrival, Listener};
 use self::table::{Admission, Table};
-use self::throttle::Throttle;
 use self::transfer::{Ceiling, Reason};
 use self::wire::{Fault, Inbound, LONGEST_REQUEST, ReadRequest};
 
+pub use self::notices::Notices;
 pub use self::socket::Listen;
 
 /// What a client wants to read.
@@ -111,6 +111,8 @@ pub struct Options {
     pub ceiling: Ceiling,
     /// The least time between two `Progress` of a transfer.
     pub progress_every: Duration,
+    /// Where trouble is counted and told.
+    pub notices: Arc<Notices>,
 }
 
 impl Default for Options {
@@ -121,6 +123,7 @@ impl Default for Options {
             most_per_client: 512,
             ceiling: Ceiling::default(),
             progress_every: Duration::from_millis(500),
+            notices: Arc::default(),
         }
     }
 }
@@ -147,9 +150,9 @@ pub async fn bind(
         open,
         on_event,
         table: Table::new(options.most_transfers, options.most_per_client),
+        notices: Arc::clone(&options.notices),
         options,
         tasks: TaskTracker::new(),
-        log: Throttle::default(),
     };
     Ok(Server { listeners, shared: Arc::new(shared) })
 }
@@ -183,7 +186,7 @@ struct Shared {
     options: Options,
     table: Table,
     tasks: TaskTracker,
-    log: Throttle,
+    notices: Arc<Notices>,
 }
 
 /// An interface that went away and came back is another one to the kernel; a socket stays with
@@ -207,7 +210,7 @@ async fn listen_on(
                 if listener.is_left_behind() {
                     match Listener::bind(&listen) {
                         Ok(anew) => listener = Arc::new(anew),
-                        Err(error) => shared.log.warn(format_args!("{error}")),
+                        Err(error) => shared.notices.warn(None, "bind", format_args!("{error}")),
                     }
                 }
                 continue;
@@ -220,7 +223,8 @@ async fn listen_on(
                 shared.on_datagram(&listener, packet, &arrival);
             }
             Err(error) => {
-                shared.log.warn(format_args!("TFTP on {}: {error}", listener.address()));
+                let at = listener.address();
+                shared.notices.warn(None, "receive", format_args!("on {at}: {error}"));
                 // An interface that went away must not turn into a busy loop.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -234,19 +238,17 @@ impl Shared {
         // RFC 1123 §4.2.3.5: a request to a broadcast address is ignored.
         let Some(local) = from.local else { return };
         if packet.len() > LONGEST_REQUEST || client.port() == 0 {
-            return self
-                .log
-                .warn(format_args!("TFTP: packet of {client} dropped: no such request"));
+            return self.notices.dropped(client.ip(), "longer than any request, or from port 0");
         }
         match wire::parse(packet) {
             Ok(Inbound::Read(request)) => self.admit(listener, request, client, local),
             // Late packets of a transfer, sent to the wrong port.
             Ok(_) => {}
             Err(Fault::Garbage(why)) => {
-                self.log.warn(format_args!("TFTP: packet of {client} dropped: {why}"));
+                self.notices.dropped(client.ip(), why);
             }
             Err(Fault::Refused { code, text }) => {
-                self.log.warn(format_args!("TFTP: request of {client} refused: {text}"));
+                self.notices.dropped(client.ip(), text);
                 // Lost like any packet: the client asks again.
                 let _ = listener.answer(&wire::error(code, text), client, local);
             }
@@ -276,7 +278,8 @@ impl Shared {
             Admission::Running | Admission::Stopping => {}
             Admission::Full => {
                 // Silence: the client asks again, and may then find a place.
-                self.log.warn(format_args!("TFTP: {client} has to wait: too many transfers"));
+                let line = format_args!("{client} has to wait: too many transfers");
+                self.notices.warn(Some(client.ip()), "full", line);
             }
         }
     }

@@ -53,7 +53,7 @@ impl Session {
         let mut peer = match Peer::bind(self.local, self.listener.device(), self.client, ports) {
             Ok(peer) => peer,
             Err(error) => {
-                self.shared.log.warn(format_args!("TFTP: no socket for {}: {error}", self.client));
+                self.warn("socket", format_args!("no socket for {}: {error}", self.client));
                 let reason = Reason::Socket(error.to_string());
                 return self.tell(What::Failed { reason, bytes: 0 });
             }
@@ -94,9 +94,13 @@ impl Session {
         }
     }
 
+    fn warn(&self, what: &'static str, line: std::fmt::Arguments<'_>) {
+        self.shared.notices.warn(Some(self.client.ip()), what, line);
+    }
+
     fn refuse(&self, refusal: OpenError) {
         let (client, name) = (self.client, &self.name);
-        self.shared.log.warn(format_args!("TFTP: {client} gets no {name:?}: {refusal}"));
+        self.warn("refusal", format_args!("{client} gets no {name:?}: {refusal}"));
         let code = match refusal {
             OpenError::NotFound => Some(Code::NotFound),
             OpenError::Denied => Some(Code::AccessViolation),
@@ -118,7 +122,7 @@ impl Session {
         let mut alarm = pin!(tokio::time::sleep_until(transfer.deadline().into()));
         loop {
             if let Err(error) = peer.send(transfer.outbox()).await {
-                self.shared.log.warn(format_args!("TFTP to {}: {error}", self.client));
+                self.warn("send", format_args!("to {}: {error}", self.client));
             }
             if let Some(ending) = transfer.ending() {
                 return ending.clone();
