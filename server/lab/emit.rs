@@ -133,9 +133,13 @@ fn uefi(argv: &mut Argv, blade: &Blade, flash: Flash) {
 }
 
 fn devices(argv: &mut Argv, blade: &Blade, once: Option<BootDevice>) {
-    let (nic, disk) = match once {
-        Some(BootDevice::Disk) => (1, 0),
-        Some(BootDevice::Pxe) | None => (0, 1),
+    let from_disk = once == Some(BootDevice::Disk);
+    let foreign = blade.nic_rom == NicRom::Foreign && !from_disk;
+    let (nic, disk) = match (from_disk, foreign) {
+        (true, _) => (1, 0),
+        // What plays the ROM is the emulator's boot device 0.
+        (false, true) => (1, 2),
+        (false, false) => (0, 1),
     };
     let rom = match &blade.nic_rom {
         NicRom::Shipped => String::new(),
@@ -143,7 +147,7 @@ fn devices(argv: &mut Argv, blade: &Blade, once: Option<BootDevice>) {
         // A comma ends a value of the emulator's options unless doubled.
         NicRom::File(path) => format!(",romfile={}", path.to_string_lossy().replace(',', ",,")),
     };
-    if blade.nic_rom == NicRom::Foreign && once != Some(BootDevice::Disk) {
+    if foreign {
         argv.two("-kernel", FOREIGN_ROM).two("-initrd", files(blade).rom_script);
     }
     argv.two("-netdev", format!("tap,id=nic,ifname={},script=no,downscript=no", blade.tap));
