@@ -6,12 +6,12 @@ MINUTES := 10
 # One of the folders of tests/fuzz/corpus each.
 FUZZERS := $(notdir $(wildcard tests/fuzz/corpus/*))
 
-.PHONY: help demo test ways fuzz images images-arm64 live-arm64 loaders build packages test-packages fmt lint deny clean
+.PHONY: help demo test ways fuzz images images-arm64 loaders build packages test-packages fmt lint deny clean
 
 help:
 	@echo 'make demo [ARGS=--once]  a virtual rack goes from dark to a ready three-member etcd cluster'
 	@echo 'make test                everything that CI runs: format, clippy, cargo-deny, unit, protocol and lab tests'
-	@echo 'make ways                one emulated blade per way to boot: BIOS, UEFI, HTTP, Secure Boot, arm64, IPv6'
+	@echo 'make ways                of these, one emulated blade per way to boot: BIOS, UEFI, HTTP, Secure Boot, arm64, IPv6'
 	@echo 'make fuzz [MINUTES=10]   each parser of what a network sends, that long, by libFuzzer'
 	@echo 'make images              the boot image debian-12, built from Debian packages, in $(IMAGE)'
 	@echo 'make images-arm64        the same for arm64 blades, added to it; on another machine by emulation, some minutes'
@@ -31,10 +31,6 @@ images-arm64: images
 	boot-assets/install-packages.sh boot-assets/arm64-packages.txt
 	boot-assets/build-images.sh --arch arm64 $(IMAGE)
 
-# What the tests of arm64 blades boot: kernel and live system, without the disk image.
-live-arm64: packages
-	boot-assets/build-images.sh --arch arm64 --live-only build/live
-
 loaders:
 	boot-assets/build-loaders.sh
 
@@ -45,10 +41,10 @@ packages:
 test-packages:
 	boot-assets/install-packages.sh boot-assets/packages.txt boot-assets/lab-packages.txt tests/packages.txt
 
-test: test-packages fmt lint deny images live-arm64 loaders
+test: test-packages fmt lint deny images-arm64 loaders
 	tests/with-postgres cargo nextest run
 
-ways: test-packages images live-arm64 loaders
+ways: test-packages images-arm64 loaders
 	tests/with-postgres cargo nextest run --profile ways
 
 # cargo-fuzz wants a nightly compiler for its sanitizers alone. The product's parsers have no unsafe

@@ -19,9 +19,11 @@ EOF
         rm -f "$root/usr/share/initramfs-tools/$name"
     done
     say "initramfs of the installed system"
-    # Switched off while the packages came in, each of which would have made one.
+    # Not made while the packages came in, each of which would have.
     echo update_initramfs=yes >"$root/etc/initramfs-tools/update-initramfs.conf"
     chroot "$root" update-initramfs -c -k all >/dev/null
+    for initrd in "$root"/boot/initrd.img-*; do ln -sf "boot/${initrd##*/}" "$root/initrd.img"; done
+    [ -s "$root/initrd.img" ] || { say "no initramfs was made" && exit 1; }
 }
 
 settle_services() {

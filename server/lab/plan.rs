@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::firmware::{Board, Firmware, NicRom};
+use super::firmware::{Board, Firmware, Network, NicRom};
 use super::ipv6;
 
 /// The rack and chassis that every lab's blades sit in.
@@ -106,6 +106,8 @@ pub enum WishError {
     Size(String),
     #[error("--nic-rom {0}=foreign: only a BIOS blade has such a ROM; this one is {1}")]
     ForeignRom(String, Firmware),
+    #[error("--firmware {0}={1}: nobody answers DHCPv6 in this lab; give it --ipv6")]
+    NoIpv6(String, Firmware),
 }
 
 impl Plan {
@@ -117,6 +119,12 @@ impl Plan {
         let misplaced = |blade: &&Blade| foreign(blade) && blade.firmware.board != Board::Bios;
         if let Some(Blade { name, firmware, .. }) = blades.iter().find(misplaced) {
             return Err(WishError::ForeignRom(name.clone(), *firmware));
+        }
+        let six = |blade: &&Blade| blade.firmware.network == Network::Pxe6;
+        if let Some(Blade { name, firmware, .. }) = blades.iter().find(six)
+            && !wish.ipv6
+        {
+            return Err(WishError::NoIpv6(name.clone(), *firmware));
         }
         Ok(Self {
             name: wish.name.clone(),
@@ -340,6 +348,8 @@ pub mod tests {
         assert!(refused(Wish { disk_bytes: 0, ..wish() }).contains("--disk-size"));
         let small = "10.0.0.0/24".parse().unwrap();
         assert!(refused(Wish { subnet: small, ..wish() }).contains("--subnet 10.0.0.0/24"));
+        let six = vec![("r1-c1-b01".to_owned(), "uefi-pxe6".parse().unwrap())];
+        assert!(refused(Wish { firmware: six, ..wish() }).contains("give it --ipv6"));
         let far = vec!["r1-c1-b09".to_owned()];
         assert_eq!(
             refused(Wish { second_disk: far, ..wish() }),
