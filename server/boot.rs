@@ -50,12 +50,42 @@ pub enum BootAnswer {
     None(&'static str),
     /// No boot file, and a ROM is told at once to go on to the next boot device.
     Disk,
+    /// The same for UEFI HTTP boot: the URL of nothing. EDK2 hears 404 and goes on; without a URL
+    /// it asks for one for a minute.
+    DiskByUrl(String),
     /// A file to fetch by TFTP from the answering address.
     File(String),
     /// A URL for UEFI HTTP boot, told with the vendor class "HTTPClient".
     Url(String),
     /// A script URL for iPXE.
     Script(String),
+}
+
+impl BootAnswer {
+    /// What is to be loaded; empty where nothing is.
+    pub fn file(&self) -> &str {
+        match self {
+            BootAnswer::None(_) | BootAnswer::Disk | BootAnswer::DiskByUrl(_) => "",
+            BootAnswer::File(name) | BootAnswer::Url(name) | BootAnswer::Script(name) => name,
+        }
+    }
+
+    /// What UEFI HTTP boot is told.
+    pub fn http_url(&self) -> Option<&str> {
+        match self {
+            BootAnswer::Url(url) | BootAnswer::DiskByUrl(url) => Some(url),
+            _ => None,
+        }
+    }
+
+    /// One line for people.
+    pub fn line(&self) -> String {
+        match self {
+            BootAnswer::None(why) => (*why).to_owned(),
+            BootAnswer::Disk | BootAnswer::DiskByUrl(_) => INSTALLED.to_owned(),
+            _ => format!("boots {}", self.file()),
+        }
+    }
 }
 
 /// An answer, and why it is this one.
@@ -179,7 +209,11 @@ pub fn choose(client: &Client, asking: &Asking<'_>) -> Choice {
         Firmware::Rom(Row { class: PXE, .. }) if installed => {
             say(BootAnswer::Disk, INSTALLED.to_owned())
         }
-        _ if installed => say(BootAnswer::None(INSTALLED), INSTALLED.to_owned()),
+        Firmware::Rom(_) if installed => {
+            let url = format!("{}/loaders/{NO_PROGRAM}", asking.base);
+            say(BootAnswer::DiskByUrl(url), INSTALLED.to_owned())
+        }
+        Firmware::Ipxe if installed => say(BootAnswer::None(INSTALLED), INSTALLED.to_owned()),
         Firmware::Ipxe => match overridden(client, asking) {
             // A blade that is given another program by a rule gets it from an iPXE in its ROM too.
             Some((name, rule))
@@ -238,6 +272,9 @@ fn transport(row: &Row, name: &str, asking: &Asking<'_>) -> BootAnswer {
 
 /// Why an installed blade gets no boot file.
 pub const INSTALLED: &str = "installed: boots from its disk";
+
+/// No boot program has this name: asked for it, we answer 404.
+pub const NO_PROGRAM: &str = "local-boot";
 
 /// Option 43 for `BootAnswer::Disk`, with option 60 "PXEClient" beside it: a boot menu of one
 /// entry, "local boot" (type 0, PXE 2.1 §2.2.3 and table 2-1), taken without a prompt. EDK2

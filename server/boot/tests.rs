@@ -201,12 +201,17 @@ fn a_user_class_that_only_looks_like_ipxe_is_not_it() {
 
 #[test]
 fn an_installed_blade_gets_no_boot_file_whatever_asks() {
-    for (client, goes_on_at_once) in
-        [(rom(&[0]), true), (rom(&[7]), true), (ipxe(b"iPXE"), false), (http(16), false)]
-    {
+    // Firmware is told in its own words, or it asks for a file for a minute.
+    let nothing = || BootAnswer::DiskByUrl("http://10.12.0.1/loaders/local-boot".to_owned());
+    for (client, want) in [
+        (rom(&[0]), BootAnswer::Disk),
+        (rom(&[7]), BootAnswer::Disk),
+        (http(16), nothing()),
+        (http(19), nothing()),
+        (ipxe(b"iPXE"), BootAnswer::None(INSTALLED)),
+    ] {
         let given = answer(&client, Some(&Intent::Local));
-        let want = if goes_on_at_once { BootAnswer::Disk } else { BootAnswer::None(INSTALLED) };
-        assert_eq!(given, want, "{client:?}");
+        assert_eq!((given.file(), &given), ("", &want), "{client:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     blade::Mac,
-    boot::{Exchange, Player},
+    boot::{Exchange, NO_PROGRAM, Player},
 };
 
 /// What EDK2's PXE client wants (option 55), as captured.
@@ -62,7 +62,7 @@ fn one(
         fields: readable(packet),
         address: address(packet, 16),
         server: option(packet, code::SERVER_ID).and_then(|server| address(&server, 0)),
-        boot_file: boot_file(packet),
+        boot_file: boot_file(packet).filter(|file| !file.ends_with(NO_PROGRAM)),
         rule,
         said,
         answer,

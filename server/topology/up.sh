@@ -23,6 +23,10 @@ if [ -z "$keys" ]; then
 	exit 1
 fi
 
+# What is told as being there outlives the power button: keys and units of a first boot are on their way
+# to the disk for half a minute else.
+sync
+
 body="{\"attempt\": \"$FL_ATTEMPT\", \"seq\": 1000001, \"phase\": \"up\", \"state\": \"ok\", \
 \"msg\": \"booted from its own disk\", \"host_keys\": [$keys]}"
 # The token goes through a pipe: arguments are there for every user to read in /proc.

@@ -105,6 +105,10 @@ impl Way {
         };
         self.site.until(LONG, "its own system is up again", home).await;
         self.times(began.elapsed()).await;
+        // The power went in the very moment it was ready: nothing that it had is lost.
+        let console = self.site.console(BLADE);
+        let (_, since) = console.rsplit_once("power cycled").unwrap();
+        assert!(!since.contains("FAILED"), "{since}");
         let events = self.site.events().await;
         let answers = events[before..].iter().filter(|event| event["kind"] == "dhcp");
         let texts: Vec<&str> = answers.map(|event| event["text"].as_str().unwrap()).collect();

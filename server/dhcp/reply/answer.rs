@@ -7,7 +7,7 @@ use std::{
 
 use super::{Answer, Decision, Exchange, To};
 use crate::{
-    boot::{BootAnswer, Choice, Firmware, INSTALLED, local_boot_menu},
+    boot::{BootAnswer, Choice, Firmware, local_boot_menu},
     config::Subnet,
     dhcp::{
         seen::What,
@@ -79,13 +79,7 @@ impl<'a> Exchange<'a> {
     ) -> Decision {
         let server = self.server_address(subnet);
         let Choice { answer: boot, rule } = self.boot(server);
-        let (file, detail) = match &boot {
-            BootAnswer::None(why) => (String::new(), (*why).to_owned()),
-            BootAnswer::Disk => (String::new(), INSTALLED.to_owned()),
-            BootAnswer::File(name) | BootAnswer::Url(name) | BootAnswer::Script(name) => {
-                (name.clone(), format!("boots {name}"))
-            }
-        };
+        let (file, detail) = (boot.file().to_owned(), boot.line());
         let reply = Reply {
             flags: self.request.flags,
             ciaddr: (kind == ACK).then_some(self.request.ciaddr),
@@ -93,7 +87,7 @@ impl<'a> Exchange<'a> {
             // ROMs read siaddr, not option 66; a client that boots nothing is told nothing.
             siaddr: (!file.is_empty()).then_some(server),
             // UEFI 2.10 §24.7.3.2 has the URI in option 67, beside the class in option 60.
-            file: if matches!(boot, BootAnswer::Url(_)) { String::new() } else { file.clone() },
+            file: if boot.http_url().is_some() { String::new() } else { file.clone() },
             options: self.in_order(self.options(kind, server, &boot, yiaddr.is_some(), subnet)),
         };
         let what = if kind == OFFER { What::Offered } else { What::Acked };
@@ -171,7 +165,7 @@ impl<'a> Exchange<'a> {
             have.push(required(code::VENDOR_CLASS, b"PXEClient"));
             have.push(required(code::VENDOR, local_boot_menu()));
         }
-        if let BootAnswer::Url(url) = boot {
+        if let Some(url) = boot.http_url() {
             have.push(required(code::VENDOR_CLASS, b"HTTPClient"));
             have.push(required(code::BOOT_FILE, url));
         }

@@ -10,7 +10,7 @@ use super::{
     answer::{ACK, OFFER, required},
 };
 use crate::{
-    boot::{BootAnswer, Choice, Firmware, HTTP, INSTALLED, PXE, local_boot_menu},
+    boot::{BootAnswer, Choice, Firmware, HTTP, PXE, local_boot_menu},
     dhcp::{
         seen::What,
         wire::{BOOT_SERVER_PORT, Message, Reply, ReplyOption, code},
@@ -74,28 +74,21 @@ impl Exchange<'_> {
             Err(why) => return self.ignore(None, why),
         };
         let Choice { answer: boot, rule } = self.boot(server);
-        let file = match &boot {
-            BootAnswer::None(why) => return self.ignore(None, (*why).to_owned()),
-            BootAnswer::Disk => String::new(),
-            BootAnswer::File(name) | BootAnswer::Url(name) | BootAnswer::Script(name) => {
-                name.clone()
-            }
-        };
+        if let BootAnswer::None(why) = boot {
+            return self.ignore(None, why.to_owned());
+        }
+        let file = boot.file().to_owned();
         let reply = Reply {
             flags: self.request.flags,
             ciaddr: (kind == ACK).then_some(self.request.ciaddr),
             yiaddr: None,
             // iPXE takes no proxy's file without a next server (dhcp_has_pxeopts), ROMs neither.
             siaddr: (!file.is_empty()).then_some(server),
-            file: if matches!(boot, BootAnswer::Url(_)) { String::new() } else { file.clone() },
+            file: if boot.http_url().is_some() { String::new() } else { file.clone() },
             options: self.proxy_options(kind, server, &boot),
         };
         let what = if kind == OFFER { What::Offered } else { What::Acked };
-        let detail = match file.is_empty() {
-            true => INSTALLED.to_owned(),
-            false => format!("boots {file}"),
-        };
-        let mut seen = self.note(what, None, detail);
+        let mut seen = self.note(what, None, boot.line());
         seen.boot_file = (!file.is_empty()).then_some(file);
         seen.rule = rule;
         match reply.encode(self.request) {
@@ -122,11 +115,10 @@ impl Exchange<'_> {
         for code in [code::CLIENT_ID, code::CLIENT_UUID] {
             have.extend(self.request.get(code).map(|value| required(code, value)));
         }
+        let url = boot.http_url();
+        have.extend(url.map(|url| required(code::BOOT_FILE, url)));
         let vendor = match boot {
-            BootAnswer::Url(url) => {
-                have.push(required(code::BOOT_FILE, url));
-                None
-            }
+            _ if url.is_some() => None,
             BootAnswer::Disk => Some(local_boot_menu()),
             _ if kind == ACK => self.chosen_item(),
             // BIOS ROMs and iPXE take the file of this offer at once. UEFI is told nothing: some

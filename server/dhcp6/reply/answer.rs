@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::{Decision, Exchange};
 use crate::{
-    boot::{BootAnswer, INSTALLED},
+    boot::BootAnswer,
     config::Subnet6,
     dhcp6::{
         seen::What,
@@ -193,20 +193,20 @@ impl<'a> Exchange<'a> {
         let Some((server, choice)) = self.boot(subnet) else {
             return (None, "the interface has no address to boot from".to_owned());
         };
-        let url = match choice.answer {
-            BootAnswer::None(why) => return (None, why.to_owned()),
-            BootAnswer::Disk => return (None, INSTALLED.to_owned()),
-            BootAnswer::File(name) => format!("tftp://[{server}]/{name}"),
-            BootAnswer::Url(url) => {
-                message.put(code::VENDOR_CLASS, &vendor_class("HTTPClient"));
-                url
-            }
-            BootAnswer::Script(url) => url,
+        // RFC 5970 §3.1: over IPv6 every file is a URL. Told to boot programs whether they ask or not.
+        let boot = match choice.answer {
+            BootAnswer::File(name) => BootAnswer::Script(format!("tftp://[{server}]/{name}")),
+            other => other,
         };
-        // RFC 5970 §3.1. Given to boot programs whether they ask for it or not.
-        message.put(code::BOOT_FILE_URL, url.as_bytes());
-        let detail = format!("boots {url}");
-        (Some(url), detail)
+        if boot.http_url().is_some() {
+            message.put(code::VENDOR_CLASS, &vendor_class("HTTPClient"));
+        }
+        let url = boot.http_url().unwrap_or(boot.file());
+        if !url.is_empty() {
+            message.put(code::BOOT_FILE_URL, url.as_bytes());
+        }
+        let file = boot.file();
+        ((!file.is_empty()).then(|| file.to_owned()), boot.line())
     }
 }
 
