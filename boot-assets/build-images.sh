@@ -4,10 +4,10 @@
 #   disk.img.zst          the installable disk: Debian with cloud-init, sshd and etcd
 #   arm64/...             the same three for arm64, where --arch names it
 #   bundle.toml           the list of the above, for `firstlight image import`
-# Usage: boot-assets/build-images.sh [--force] [--arch amd64,arm64] [--live-only] [OUTDIR]
+# Usage: boot-assets/build-images.sh [--force] [--arch amd64,arm64] [OUTDIR]
 #   (default: amd64, build/images/debian-12)
 # Another architecture than the host's takes qemu-user-static and root, because its packages' scripts run
-# emulated; --live-only, without the disk and its list, takes neither, and half a minute.
+# emulated.
 # Needs root, or unprivileged user namespaces, for mmdebstrap alone. Packages come from this machine's
 # own apt sources; two builds from the same package versions give the same bytes.
 set -eu
@@ -19,7 +19,6 @@ OUT=$TOP/build/images/debian-12
 FORCE=no
 SUITE=bookworm
 ARCHS=amd64
-LIVE_ONLY=no
 # Fixed, so that builds are equal; the installer gives each blade's disk its own.
 DISK_ID=F1257116-87D1-4B1A-9E0C-000000000000
 ROOT_PART_ID=F1257116-87D1-4B1A-9E0C-000000000003
@@ -40,8 +39,7 @@ main() {
         case $1 in
             --force) FORCE=yes ;;
             --arch) ARCHS=$(echo "${2-}" | tr , ' ') && shift ;;
-            --live-only) LIVE_ONLY=yes ;;
-            -*) die "unknown option $1 (known: --force, --arch, --live-only)" ;;
+            -*) die "unknown option $1 (known: --force, --arch)" ;;
             *) mkdir -p "$1" && OUT=$(cd "$1" && pwd) ;;
         esac
         shift
@@ -67,20 +65,15 @@ build() {
     : "${SOURCE_DATE_EPOCH:=1735689600}"
     export SOURCE_DATE_EPOCH
     APT=$WORK/apt
-    [ "$LIVE_ONLY" = yes ] || foreign_programs
+    foreign_programs
     mkdir -p "$OUT/$SUB" && rm -f "$OUT/$SUB.stamp"
+    say "kernel and programs of the live image"
+    sh "$HERE/live/parts.sh" "$SUITE" "$ARCH" "$WORK/live-parts" || die "the packages cannot be had (above)"
+    bootstrap
     # fakeroot keeps owners and modes for whoever is not root.
-    if [ "$LIVE_ONLY" = yes ]; then
-        say "live image of Debian $SUITE for $ARCH"
-        sh "$HERE/live/parts.sh" "$SUITE" "$ARCH" "$WORK/parts" || die "the packages cannot be had (above)"
-        if [ "$(id -u)" = 0 ]; then build_initrd; else fakeroot sh "$0" --initrd "$WORK"; fi
-        publish_files vmlinuz initrd.img packages.list
-    else
-        bootstrap
-        if [ "$(id -u)" = 0 ]; then build_parts; else fakeroot sh "$0" --parts "$WORK"; fi
-        assemble_disk
-        publish
-    fi
+    if [ "$(id -u)" = 0 ]; then build_parts; else fakeroot sh "$0" --parts "$WORK"; fi
+    assemble_disk
+    publish
     echo "$inputs" >"$OUT/$SUB.stamp"
     tidy
     say "done: $OUT/$SUB"
@@ -188,11 +181,9 @@ build_parts() {
 build_initrd() {
     say "live initrd"
     live=$WORK/live
-    mkdir -p "$live/bin" "$live/dev" "$live/etc" "$live/lib/modules" "$live/proc" "$live/run" "$live/sys" "$live/tmp" "$live/mnt"
-    cp -a "$WORK/parts/tools/." "$live/"
+    mkdir -p "$live/bin" "$live/dev" "$live/etc" "$live/proc" "$live/run" "$live/sys" "$live/tmp" "$live/mnt"
+    cp -a "$WORK/live-parts/tools/." "$live/"
     mv "$live/busybox" "$live/bin/busybox"
-    cp "$WORK/parts/modules.order" "$live/lib/modules/order"
-    cp "$WORK"/parts/modules/* "$live/lib/modules/"
     install -m 755 "$HERE/live/init" "$live/init"
     install -m 755 "$HERE/live/udhcpc.script" "$live/etc/udhcpc.script"
     install -m 755 "$HERE/live/cloud-config" "$live/bin/cloud-config"
@@ -317,7 +308,8 @@ publish() {
     say "compressing $(($(stat -c %s "$disk") / 1048576)) MiB"
     # A blade unpacks zstd nine times as fast as gzip. The bytes do not depend on the number of threads.
     zstd -q -12 -T0 <"$disk" >"$WORK/disk.img.zst"
-    cp "$WORK/parts/vmlinuz" "$WORK/vmlinuz"
+    cp "$WORK/live-parts/vmlinuz" "$WORK/vmlinuz"
+    sort -u "$WORK/parts/packages.list" "$WORK/live-parts/packages.list" >"$WORK/packages.list"
     write_artifacts >"$WORK/artifacts.toml"
     publish_files vmlinuz initrd.img disk.img.zst packages.list artifacts.toml
     write_manifest >"$WORK/bundle.toml"
@@ -325,7 +317,6 @@ publish() {
 }
 
 publish_files() {
-    cp "$WORK/parts/vmlinuz" "$WORK/parts/packages.list" "$WORK/"
     for file; do
         replace "$SUB$file" <"$WORK/$file"
         say "$(printf '%-18s %10d bytes' "$SUB$file" "$(stat -c %s "$OUT/$SUB$file")")"
@@ -376,11 +367,11 @@ EOF
 }
 
 case ${1-} in
-    --parts | --initrd)
+    --parts)
         WORK=$2
         STARTED=$(date +%s)
         PATH=$PATH:/usr/sbin:/sbin
-        if [ "$1" = --parts ]; then build_parts; else build_initrd; fi
+        build_parts
         ;;
     *) main "$@" ;;
 esac

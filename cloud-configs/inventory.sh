@@ -106,8 +106,8 @@ report_json() {
     printf '{"arch":%s,"firmware":"%s","secure_boot":%s,"manufacturer":%s,"model":%s,"serial":%s,"uuid":%s' \
         "$arch" "$(if [ -d "$FL_SYS/firmware/efi" ]; then echo uefi; else echo bios; fi)" "$(secure_boot)" \
         "$(dmi sys_vendor)" "$(dmi product_name)" "$(dmi product_serial)" "$(dmi product_uuid)"
-    printf ',"cpu":%s,"cpus":%s,"ram_mb":%s,"bmc":"%s"' "$(json "$(cpu_field 'model name')")" \
-        "$(grep -c ^processor "$FL_PROC/cpuinfo")" "$((${memory:-0} / 1024))" "$(bmc)"
+    printf ',"cpu":%s,"cpus":%s,"ram_mb":%s,"bmc":"%s","bmc_ip":%s' "$(json "$(cpu_field 'model name')")" \
+        "$(grep -c ^processor "$FL_PROC/cpuinfo")" "$((${memory:-0} / 1024))" "$(bmc)" "$(json "$(bmc_ip)")"
     printf ',"nics":[%s],"disks":[%s]' "$(cards)" "$(disks)"
     if [ -s "$FL_RUN/lldp" ]; then printf ',"lldp_frame":"%s"' "$(hexdump -v -e '1/1 "%02x"' "$FL_RUN/lldp")"; fi
     echo "}"
@@ -121,6 +121,20 @@ secure_boot() {
         0) echo false ;;
         *) echo null ;;
     esac
+}
+
+# What the BMC says of its own address, on the first channel that has one: Get LAN Configuration Parameters, IP
+# Address (IPMI 2.0 sections 23.2 and 23.3), a revision and four octets. Where the live image has no driver, nothing.
+bmc_ip() {
+    [ -c "$FL_DEV/ipmi0" ] || return 0
+    for channel in 1 2 8; do
+        # shellcheck disable=SC2046 # words
+        set -- $(timeout 20 ipmitool raw 0x0c 0x02 "$channel" 3 0 0 2>/dev/null </dev/null)
+        case $* in
+            [0-9a-f][0-9a-f]" 00 00 00 00") ;;
+            [0-9a-f][0-9a-f]" "??" "??" "??" "??) printf '%d.%d.%d.%d' "0x$2" "0x$3" "0x$4" "0x$5" && return ;;
+        esac
+    done
 }
 
 # SMBIOS type 38 (DMTF DSP0134 section 7.39) says that there is a BMC, not its address in the network.

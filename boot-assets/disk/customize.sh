@@ -99,9 +99,7 @@ EOF
 # What the build takes out of this system and the disk image does not keep.
 export_parts() {
     parts=$root/firstlight-parts
-    mkdir -p "$parts/tools" "$parts/modules"
-    cp -L "$root/vmlinuz" "$parts/vmlinuz"
-    cp "$root/bin/busybox" "$parts/tools/busybox"
+    mkdir -p "$parts"
     # shellcheck disable=SC2016 # dpkg-query's variables
     chroot "$root" dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' >"$parts/packages.list"
     if [ "$ARCH" = amd64 ]; then
@@ -110,29 +108,12 @@ export_parts() {
             part_gpt ext2 normal configfile linux echo serial terminal probe test minicmd search reboot sleep
         cp "$root/usr/lib/grub/i386-pc/boot.img" "$parts/boot.img"
     fi
-    export_live
-}
-
-export_live() {
-    say "programs and modules of the live image"
-    grep -v '^#' "$HERE/live/tools.txt" | while read -r tool; do
-        install -D "$root$tool" "$parts/tools$tool"
-        chroot "$root" ldd "$tool" | grep -o '/[^ ]*' | while read -r lib; do
-            install -D "$(readlink -f "$root$lib")" "$parts/tools$lib"
-        done
-    done
-    version=$(basename "$(readlink "$root/vmlinuz")" | sed 's/^vmlinuz-//')
-    grep -v '^#' "$HERE/live/modules.txt" | while read -r name; do
-        chroot "$root" modprobe -S "$version" --show-depends --ignore-install "$name" 2>/dev/null |
-            sed -n 's/^insmod \([^ ]*\).*/\1/p'
-    done | awk '!seen[$0]++' >"$parts/modules.order"
-    while read -r path; do cp "$root$path" "$parts/modules/"; done <"$parts/modules.order"
-    sed -i 's|.*/||' "$parts/modules.order"
 }
 
 trim() {
-    # shellcheck disable=SC2046
-    chroot "$root" dpkg --purge --force-depends $(sh "$HERE/disk/of-arch.sh" <"$HERE/disk/build-only.txt")
+    gone=$(sh "$HERE/disk/of-arch.sh" <"$HERE/disk/build-only.txt")
+    # shellcheck disable=SC2086 # package names
+    [ -z "$gone" ] || chroot "$root" dpkg --purge --force-depends $gone
     chroot "$root" apt-get -qq -y --purge autoremove
     mkdir -p "$root/boot/grub"
     cp "$HERE/disk/grub.cfg" "$root/boot/grub/grub.cfg"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Takes the live image's kernel, modules and programs out of Debian packages of any architecture, without
-# running one of its programs.
-# Usage: live/parts.sh SUITE ARCH PARTS     (a new directory; the same that disk/customize.sh exports)
+# running one of its programs. The kernel is Debian's for real machines: the one for clouds, which the
+# installed system of the virtual rack has, knows no BMC and few disk controllers.
+# Usage: live/parts.sh SUITE ARCH PARTS     (a new directory)
 set -eu
 export LC_ALL=C
 HERE=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,12 +12,12 @@ WORK=$(mktemp -d "${TMPDIR:-/tmp}/firstlight-live.XXXXXX")
 trap 'rm -rf "$WORK"' EXIT
 trap 'exit 130' INT TERM
 APT=$WORK/apt root=$WORK/root
-mkdir -p "$APT" "$root" "$parts/tools" "$parts/modules"
+mkdir -p "$APT" "$root" "$parts/tools"
 # shellcheck source=boot-assets/private-apt.sh
 . "$HERE/private-apt.sh"
 
 # Into an empty system, so the packages come with all they depend on.
-packages="linux-image-cloud-$arch busybox-static fdisk e2fsprogs jq zstd gzip"
+packages="linux-image-$arch busybox-static fdisk e2fsprogs jq zstd gzip ipmitool"
 # shellcheck disable=SC2086 # package names
 private_apt "$suite" "$arch" install --download-only --no-install-recommends -y $packages >/dev/null
 # Those that only scripts of packages need stay packed.
@@ -58,8 +59,14 @@ version=${version#vmlinuz-}
 cp "$root/boot/vmlinuz-$version" "$parts/vmlinuz"
 PATH=$PATH:/usr/sbin:/sbin
 depmod -b "$root" "$version"
-grep -v '^#' "$HERE/live/modules.txt" | while read -r name; do
-    modprobe -d "$root" -S "$version" --show-depends --ignore-install "$name" 2>/dev/null | sed -n 's/^insmod \([^ ]*\).*/\1/p' || true
-done | awk '!seen[$0]++' >"$parts/modules.order"
-while read -r path; do cp "$path" "$parts/modules/"; done <"$parts/modules.order"
-sed -i 's|.*/||' "$parts/modules.order"
+# Found by what the hardware calls itself (modules.alias), so a list of the drivers is all there is to say.
+modules=lib/modules/$version
+mkdir -p "$parts/tools/$modules"
+sed 's/#.*//' "$HERE/live/modules.txt" | while read -r name; do
+    [ -z "$name" ] || modprobe -d "$root" -S "$version" --show-depends --ignore-install "$name" 2>/dev/null |
+        sed -n 's/^insmod \([^ ]*\).*/\1/p' || true
+done | sort -u | while read -r path; do install -D -m 644 "$path" "$parts/tools/${path#"$root/"}"; done
+cp "$root/$modules"/modules.builtin* "$root/$modules/modules.order" "$parts/tools/$modules/"
+depmod -b "$parts/tools" "$version"
+# busybox reads the lists in words.
+(cd "$parts/tools/$modules" && find . -maxdepth 1 -type f ! -name modules.dep ! -name modules.alias ! -name modules.builtin -delete)

@@ -1,7 +1,7 @@
 //! A machine as its own live system describes it. Hostile text from the network, read once into
 //! bounded values that are harmless wherever they are shown.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, net::Ipv4Addr};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -155,6 +155,9 @@ pub struct Machine {
     #[serde(deserialize_with = "count")]
     pub ram_mb: u64,
     pub bmc: BmcSeen,
+    /// As the BMC tells it (IPMI 2.0 §23.2).
+    #[serde(deserialize_with = "address", skip_serializing_if = "Option::is_none")]
+    pub bmc_ip: Option<Ipv4Addr>,
     #[serde(deserialize_with = "list")]
     pub nics: Vec<Nic>,
     #[serde(deserialize_with = "list")]
@@ -166,6 +169,12 @@ pub struct Machine {
 /// A number that a signed column, JavaScript and TOML can hold.
 fn count<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     Ok(u64::deserialize(from)?.min(1 << 53))
+}
+
+/// What is no address says nothing.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Ipv4Addr>, D::Error> {
+    let text = Word::deserialize(from)?;
+    Ok(text.as_str().parse().ok().filter(|ip: &Ipv4Addr| !ip.is_unspecified()))
 }
 
 /// A list of at most `MOST`.

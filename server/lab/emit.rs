@@ -2,6 +2,7 @@
 //! emulators' command lines, the inventory and the daemon's configuration. Pure.
 use std::{fmt::Write, path::Path};
 
+use super::argv::Argv;
 use super::firmware::{Flash, NicRom};
 use super::ipv6;
 use super::plan::{Blade, CHASSIS, Plan, RACK};
@@ -167,6 +168,12 @@ fn devices(argv: &mut Argv, blade: &Blade, once: Option<BootDevice>) {
         "-device",
         format!("virtio-blk-pci,drive=disk1,serial=FLDISK-B{:02}-1,bootindex={disk}", blade.slot),
     );
+    if let Some(bmc) = blade.bmc {
+        let (host, port) = (bmc.ip(), bmc.port());
+        argv.two("-chardev", format!("socket,id=bmc,host={host},port={port},reconnect=1"));
+        argv.two("-device", "ipmi-bmc-extern,id=ipmi,chardev=bmc");
+        argv.two("-device", "isa-ipmi-kcs,bmc=ipmi");
+    }
     if blade.second_disk {
         argv.two(
             "-drive",
@@ -259,20 +266,6 @@ tls = \"off\"
 /// A path as a TOML string, whatever characters it has.
 fn quoted(path: &Path) -> String {
     toml::Value::String(path.to_string_lossy().into_owned()).to_string()
-}
-
-#[derive(Default)]
-struct Argv(Vec<String>);
-
-impl Argv {
-    fn one(&mut self, word: impl Into<String>) -> &mut Self {
-        self.0.push(word.into());
-        self
-    }
-
-    fn two(&mut self, option: &str, value: impl Into<String>) -> &mut Self {
-        self.one(option).one(value)
-    }
 }
 
 #[cfg(test)]

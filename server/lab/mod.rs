@@ -7,12 +7,13 @@
 //! whatever died half-way.
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+mod argv;
 mod blade;
 mod down;
 mod emit;
@@ -28,10 +29,12 @@ mod router;
 mod state;
 mod status;
 mod up;
+mod words;
 
 use firmware::{Firmware, NicRom};
-use plan::{LabName, MacPrefix, Plan, Wish};
+use plan::{LabName, Plan, Wish};
 use state::LabDir;
+use words::MacPrefix;
 
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
@@ -112,7 +115,7 @@ pub struct UpArgs {
     #[arg(long, value_name = "MB", default_value_t = 640)]
     memory: u32,
     /// Size of each blade's disk, which takes only what is written to it
-    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = plan::size)]
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = words::size)]
     disk_size: u64,
     /// The blades' network; the daemon's address is its first
     #[arg(long, value_name = "CIDR", default_value = "10.12.0.0/16")]
@@ -130,6 +133,10 @@ pub struct UpArgs {
     /// iPXE) or a file; repeatable [default: shipped for BIOS, none for UEFI]
     #[arg(long, value_name = "BLADE=ROM", value_parser = firmware::nic_rom)]
     nic_rom: Vec<(String, NicRom)>,
+    /// Give this x64 blade's board a BMC, which listens there in the blades'
+    /// network: ipmi_sim of OpenIPMI with the codec VM; repeatable
+    #[arg(long, value_name = "BLADE=IP:PORT", value_parser = words::bmc)]
+    bmc: Vec<(String, SocketAddrV4)>,
     /// Leave IPv6 router solicitations unanswered: iPXE then waits for them, as
     /// on networks without a router
     #[arg(long)]
@@ -186,6 +193,7 @@ fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
         mac_prefix: args.mac_prefix,
         rtc: args.rtc,
         second_disk: args.second_disk,
+        bmc: args.bmc,
         nic_rom: args.nic_rom,
         router_advertisement: !args.no_router_advertisement,
         ipv6: args.ipv6,

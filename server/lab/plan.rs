@@ -1,6 +1,6 @@
 //! What a virtual rack will be, decided before anything is made: names, MACs,
 //! addresses, identities. Pure.
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::str::FromStr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::firmware::{Board, Firmware, Network, NicRom};
 use super::ipv6;
+use super::words::MacPrefix;
 
 /// The rack and chassis that every lab's blades sit in.
 pub const RACK: &str = "r1";
@@ -41,6 +42,7 @@ pub struct Wish {
     /// The blades' clock at each power-up; the host's time where none.
     pub rtc: Option<jiff::civil::DateTime>,
     pub second_disk: Vec<String>,
+    pub bmc: Vec<(String, SocketAddrV4)>,
     pub nic_rom: Vec<(String, NicRom)>,
     pub router_advertisement: bool,
     pub ipv6: bool,
@@ -77,12 +79,10 @@ pub struct Blade {
     pub memory_mb: u32,
     pub disk_bytes: u64,
     pub second_disk: bool,
+    #[serde(default)]
+    pub bmc: Option<SocketAddrV4>,
     pub nic_rom: NicRom,
 }
-
-/// The first five octets of the blades' MACs; the sixth is the slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MacPrefix([u8; 5]);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WishError {
@@ -106,6 +106,10 @@ pub enum WishError {
     Size(String),
     #[error("--nic-rom {0}=foreign: only a BIOS blade has such a ROM; this one is {1}")]
     ForeignRom(String, Firmware),
+    #[error("--bmc {0}: only an x64 board has the interface for it; this one is {1}")]
+    NoBmc(String, Firmware),
+    #[error("--bmc {0}: not BLADE=IP:PORT, such as r1-c1-b01=127.0.0.1:9002")]
+    Bmc(String),
     #[error("--firmware {0}={1}: nobody answers DHCPv6 in this lab; give it --ipv6")]
     NoIpv6(String, Firmware),
 }
@@ -115,17 +119,7 @@ impl Plan {
         check(wish)?;
         let network = wish.subnet.trunc();
         let blades: Vec<_> = (1..=wish.blades).map(|slot| blade(wish, &network, slot)).collect();
-        let foreign = |blade: &&Blade| blade.nic_rom == NicRom::Foreign;
-        let misplaced = |blade: &&Blade| foreign(blade) && blade.firmware.board != Board::Bios;
-        if let Some(Blade { name, firmware, .. }) = blades.iter().find(misplaced) {
-            return Err(WishError::ForeignRom(name.clone(), *firmware));
-        }
-        let six = |blade: &&Blade| blade.firmware.network == Network::Pxe6;
-        if let Some(Blade { name, firmware, .. }) = blades.iter().find(six)
-            && !wish.ipv6
-        {
-            return Err(WishError::NoIpv6(name.clone(), *firmware));
-        }
+        blades.iter().try_for_each(|blade| misfit(blade, wish))?;
         Ok(Self {
             name: wish.name.clone(),
             namespace: format!("fl-{}", wish.name),
@@ -168,14 +162,30 @@ fn check(wish: &Wish) -> Result<(), WishError> {
     }
     let second = wish.second_disk.iter().map(|blade| ("second-disk", blade));
     let rom = wish.nic_rom.iter().map(|(blade, _)| ("nic-rom", blade));
+    let bmc = wish.bmc.iter().map(|(blade, _)| ("bmc", blade));
     let firmware = wish.firmware.iter().map(|(blade, _)| ("firmware", blade));
-    for (option, blade) in second.chain(rom).chain(firmware) {
+    for (option, blade) in second.chain(rom).chain(bmc).chain(firmware) {
         if !(1..=wish.blades).any(|slot| blade_name(slot) == *blade) {
             let (first, last) = (blade_name(1), blade_name(wish.blades));
             return Err(WishError::UnknownBlade { option, blade: blade.clone(), first, last });
         }
     }
     Ok(())
+}
+
+/// What a board cannot have, or not in this lab.
+fn misfit(blade: &Blade, wish: &Wish) -> Result<(), WishError> {
+    let (name, kind) = (blade.name.clone(), blade.firmware);
+    if blade.nic_rom == NicRom::Foreign && kind.board != Board::Bios {
+        return Err(WishError::ForeignRom(name, kind));
+    }
+    if kind.network == Network::Pxe6 && !wish.ipv6 {
+        return Err(WishError::NoIpv6(name, kind));
+    }
+    match blade.bmc {
+        Some(_) if kind.board.arch() != "amd64" => Err(WishError::NoBmc(name, kind)),
+        _ => Ok(()),
+    }
 }
 
 fn blade(wish: &Wish, network: &Ipv4Net, slot: u8) -> Blade {
@@ -198,6 +208,7 @@ fn blade(wish: &Wish, network: &Ipv4Net, slot: u8) -> Blade {
         memory_mb: wish.memory_mb,
         disk_bytes: wish.disk_bytes,
         second_disk: wish.second_disk.contains(&name),
+        bmc: wish.bmc.iter().rev().find(|(blade, _)| *blade == name).map(|(_, bmc)| *bmc),
         nic_rom: asked.map_or_else(|| firmware.usual_rom(), |(_, rom)| rom.clone()),
         slot,
         name,
@@ -251,43 +262,6 @@ impl std::fmt::Display for LabName {
     }
 }
 
-impl FromStr for MacPrefix {
-    type Err = WishError;
-
-    fn from_str(text: &str) -> Result<Self, WishError> {
-        let wrong = || WishError::MacPrefix(text.to_owned());
-        let octets: Vec<u8> = text
-            .split(':')
-            .map(|octet| match octet.len() {
-                2 => u8::from_str_radix(octet, 16).map_err(|_| wrong()),
-                _ => Err(wrong()),
-            })
-            .collect::<Result<_, _>>()?;
-        let prefix: [u8; 5] = octets.try_into().map_err(|_| wrong())?;
-        // IEEE 802: the lowest bit of the first octet marks a group address.
-        if prefix[0] & 1 == 1 { Err(wrong()) } else { Ok(Self(prefix)) }
-    }
-}
-
-/// `4G` and the like, in bytes (powers of 1024).
-pub fn size(text: &str) -> Result<u64, WishError> {
-    let wrong = || WishError::Size(text.to_owned());
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match &text[digits.len()..] {
-        "" => 1,
-        "K" | "k" => 1 << 10,
-        "M" | "m" => 1 << 20,
-        "G" | "g" => 1 << 30,
-        "T" | "t" => 1 << 40,
-        _ => return Err(wrong()),
-    };
-    // `+4G` would be a number to Rust.
-    if !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(wrong());
-    }
-    digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::*;
@@ -305,6 +279,7 @@ pub mod tests {
             mac_prefix: "52:54:00:00:01".parse().unwrap(),
             rtc: Some("2015-01-01T00:00:00".parse().unwrap()),
             second_disk: vec!["r1-c1-b02".into()],
+            bmc: vec![],
             nic_rom: vec![],
             router_advertisement: true,
             ipv6: false,
@@ -350,6 +325,9 @@ pub mod tests {
         assert!(refused(Wish { subnet: small, ..wish() }).contains("--subnet 10.0.0.0/24"));
         let six = vec![("r1-c1-b01".to_owned(), "uefi-pxe6".parse().unwrap())];
         assert!(refused(Wish { firmware: six, ..wish() }).contains("give it --ipv6"));
+        let bmc = vec![("r1-c1-b01".to_owned(), "127.0.0.1:9002".parse().unwrap())];
+        let firmware = vec![("r1-c1-b01".to_owned(), "arm64".parse().unwrap())];
+        assert!(refused(Wish { bmc, firmware, ..wish() }).contains("only an x64 board"));
         let far = vec!["r1-c1-b09".to_owned()];
         assert_eq!(
             refused(Wish { second_disk: far, ..wish() }),
@@ -358,24 +336,9 @@ pub mod tests {
     }
 
     #[test]
-    fn names_sizes_and_prefixes_are_parsed_or_refused() {
+    fn names_are_parsed_or_refused() {
         for bad in ["", "-a", "A", "a/b", "..", "a b", &"x".repeat(33)] {
             assert!(bad.parse::<LabName>().is_err(), "{bad}");
-        }
-        assert_eq!(size("4G"), Ok(4 << 30));
-        assert_eq!(size("512"), Ok(512));
-        for bad in ["", "G", "4X", "-1", "+4G", "4GG", "99999999999T", "4é"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
-        for bad in [
-            "",
-            "52:54:00:00",
-            "52:54:00:00:01:02",
-            "53:54:00:00:01",
-            "5:54:00:00:01",
-            "zz:54:00:00:01",
-        ] {
-            assert!(bad.parse::<MacPrefix>().is_err(), "{bad}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A blade that nobody described: it tells what it is, is racked, and goes on.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use firstlight::bmc::{lab, power::PowerOp};
 use serde_json::{Value, json};
 
@@ -20,13 +22,57 @@ raw.send(frame)
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A BMC with an address of its own, reached from its board by KCS as on real ones (OpenIPMI's
+/// simulator). Ended when it is dropped.
+struct Bmc(std::process::Child);
+
+impl Bmc {
+    const PORT: u16 = 9002;
+
+    fn start(site: &Site) -> Bmc {
+        let file = |name: &str, text: &str| {
+            let path = site.lab.file(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let addresses = "#!/bin/sh\n[ \"$1\" = get ] || exit 0\nshift\nfor key; do case $key in \
+             ip_addr) echo ip_addr:10.202.0.7 ;; *) echo \"$key:0.0.0.0\" ;; esac; done\n";
+        let addresses = file("addresses", addresses);
+        std::fs::set_permissions(&addresses, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let lan = file(
+            "lan.conf",
+            &format!(
+                "name \"blade\"\nset_working_mc 0x20\nstartlan 1\n addr 127.0.0.1 9623\n \
+                 lan_config_program \"{addresses}\"\nendlan\n\
+                 serial kcs 127.0.0.1 {} codec VM\n",
+                Bmc::PORT
+            ),
+        );
+        let controller = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\n\
+                          mc_enable 0x20\n";
+        let (controller, state) = (file("bmc.emu", controller), site.lab.file("bmc"));
+        let state = state.display().to_string();
+        let words = ["--", "ipmi_sim", "-n", "-c", &lan, "-f", &controller, "-s", &state];
+        Bmc(site.lab.command("exec", &words).spawn().unwrap())
+    }
+}
+
+impl Drop for Bmc {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 async fn waiting(site: &Site) -> Value {
     site.get("discovered").await[0].clone()
 }
 
 #[tokio::test]
 async fn an_unknown_blade_tells_what_it_is_and_once_racked_goes_on_by_itself() {
-    let site = Site::up("discover", &["--blades", "1", "--uefi", "1"]).await;
+    let bmc = format!("r1-c1-b01=127.0.0.1:{}", Bmc::PORT);
+    let site = Site::up("discover", &["--blades", "1", "--uefi", "1", "--bmc", &bmc]).await;
+    let _bmc = Bmc::start(&site);
     let rack = std::fs::read_to_string(site.lab.file("inventory.toml")).unwrap();
     let (rack, blade) = rack.split_once("[[blade]]").unwrap();
     assert!(blade.contains("52:54:00:00:01:01"), "the lab's only blade: {blade}");
@@ -46,6 +92,7 @@ async fn an_unknown_blade_tells_what_it_is_and_once_racked_goes_on_by_itself() {
     assert_eq!(machine["nics"][0]["driver"], "virtio_net", "{one}");
     assert_eq!(machine["disks"][0]["size"], 4_294_967_296_u64, "{one}");
     assert_eq!(machine["disks"][0]["has_data"], false, "{one}");
+    assert_eq!((&machine["bmc"], &machine["bmc_ip"]), (&json!("present"), &json!("10.202.0.7")));
     assert!(machine["uuid"].as_str().unwrap().len() == 36, "{one}");
     assert!(machine["ram_mb"].as_u64().unwrap() > 400, "{one}");
 

@@ -183,7 +183,7 @@ texts! {
     model: "Model", "型号";
     switch_port: "Switch port", "交换机端口";
     bmc: "BMC", "BMC";
-    bmc_present: "there is one; its address is not known from here", "有；地址无法由此得知";
+    bmc_present: "there is one; it did not tell its address", "有；未告知其地址";
     bmc_none: "SMBIOS names none", "SMBIOS 未列出";
     over_ask: "Put this machine in the place of {name}?", "用这台机器接替 {name}？";
     over_gets: "It gets the address {ip} and the role: {role}.", "它将获得地址 {ip} 和角色：{role}。";

@@ -204,12 +204,13 @@ pub fn learned(machine: &Machine, words: &Words<'_>) -> Vec<(&'static str, Strin
         vec![(t.model, model.join(" ").trim().to_owned()), (t.cpu, machine.cpu.to_string())];
     rows.extend(machine.nics.iter().map(|card| (t.card, nic(card, words))));
     rows.extend(machine.lldp.as_ref().map(|lldp| (t.switch_port, lldp.words())));
-    let bmc = match machine.bmc {
-        BmcSeen::Present => t.bmc_present,
-        BmcSeen::None => t.bmc_none,
-        BmcSeen::Unknown => "",
+    let bmc = match (machine.bmc_ip, machine.bmc) {
+        (Some(ip), _) => ip.to_string(),
+        (None, BmcSeen::Present) => t.bmc_present.to_owned(),
+        (None, BmcSeen::None) => t.bmc_none.to_owned(),
+        (None, BmcSeen::Unknown) => String::new(),
     };
-    rows.push((t.bmc, bmc.to_owned()));
+    rows.push((t.bmc, bmc));
     rows.retain(|(_, value)| !value.is_empty());
     rows
 }

@@ -9,7 +9,8 @@ const MAC: &str = "52:54:00:00:01:01";
 fn a_report_is_read_and_its_texts_are_made_harmless() {
     let body = json!({
         "arch": "amd64", "firmware": "uefi", "secure_boot": true, "model": " Power\u{1b}[31mEdge\n ",
-        "serial": "x".repeat(500), "cpus": 32, "ram_mb": u64::MAX, "bmc": "present", "new_key": [1],
+        "serial": "x".repeat(500), "cpus": 32, "ram_mb": u64::MAX, "bmc": "present",
+        "bmc_ip": "10.202.0.7", "new_key": [1],
         "nics": [{ "name": "eth0", "mac": MAC, "driver": "igb", "link": true, "speed": 1000 }],
         "disks": [{ "name": "sda", "size": 480_103_981_056_u64, "holds": "gpt: \u{202e}ext4" }],
     });
@@ -17,6 +18,10 @@ fn a_report_is_read_and_its_texts_are_made_harmless() {
     assert_eq!(machine.model.as_str(), "Power[31mEdge");
     assert_eq!(machine.serial.as_str().len(), LONGEST);
     assert_eq!(machine.ram_mb, 1 << 53);
+    assert_eq!(machine.bmc_ip, Some([10, 202, 0, 7].into()));
+    for none in [r#"{"bmc_ip":""}"#, r#"{"bmc_ip":"0.0.0.0"}"#, r#"{"bmc_ip":"<b>"}"#] {
+        assert_eq!(Machine::read(none.as_bytes()).unwrap().bmc_ip, None);
+    }
     assert_eq!(machine.disks[0].holds.as_str(), "gpt: ext4");
     assert_eq!(machine.own_macs(MAC.parse().unwrap()), [MAC.parse().unwrap()]);
     let stored = serde_json::to_string(&machine).unwrap();
