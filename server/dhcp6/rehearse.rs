@@ -26,8 +26,9 @@ const SOLICIT: u8 = 1;
 const REQUEST: u8 = 3;
 const SUCCESS: [u8; 2] = [0, 0];
 
-/// What ROMs want (option 6), as captured from EDK2: boot file, its parameters, DNS.
-const ROM_WANTS: &[u16] = &[code::BOOT_FILE_URL, code::BOOT_FILE_PARAMETERS, code::DNS];
+/// What ROMs want (option 6), as captured from EDK2.
+const ROM_WANTS: &[u16] =
+    &[code::BOOT_FILE_URL, code::BOOT_FILE_PARAMETERS, code::DNS, code::VENDOR_CLASS];
 /// As captured from iPXE.
 const IPXE_WANTS: &[u16] =
     &[code::DNS, code::DOMAINS, code::BOOT_FILE_URL, code::BOOT_FILE_PARAMETERS];

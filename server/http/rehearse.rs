@@ -72,10 +72,7 @@ pub async fn rehearse(
 /// The firmware this machine showed last; where it was never seen, BIOS, which knows no IPv6, or
 /// UEFI x64.
 async fn last_seen(app: &App, mac: Mac, ipv6: bool) -> Result<Player, ApiError> {
-    let fits = |player: &Player| match player {
-        Player::Rom(row) => !ipv6 || row.platform != Platform::Bios,
-        _ => false,
-    };
+    let fits = |player: &Player| matches!(player, Player::Rom(_)) && (!ipv6 || knows_ipv6(*player));
     let snapshot = app.snapshot.load_full();
     let mut seen = None;
     if let Some(blade) = snapshot.by_mac(mac) {
@@ -88,6 +85,11 @@ async fn last_seen(app: &App, mac: Mac, ipv6: bool) -> Result<Player, ApiError> 
     }
     let first = || boot::ROMS.iter().map(Player::Rom).find(fits);
     Ok(seen.or_else(first).unwrap_or(Player::Os))
+}
+
+/// PXE 2.1 has no IPv6; iPXE on a BIOS has.
+fn knows_ipv6(player: Player) -> bool {
+    !matches!(player, Player::Rom(row) if row.platform == Platform::Bios)
 }
 
 /// Why there is no answer at all, with the key of the configuration to change.
@@ -114,6 +116,10 @@ struct Play<'a> {
 
 impl Play<'_> {
     async fn boot(&mut self, first: Player) {
+        if self.ipv6 && !knows_ipv6(first) {
+            let text = "a BIOS boots by IPv4 only; \"ipxe-bios\" is an iPXE in its ROM";
+            return self.stages.push(problem(text));
+        }
         let mut player = first;
         let ask = if self.ipv6 { &self.app.rehearse6 } else { &self.app.rehearse };
         for _ in 0..LONGEST {

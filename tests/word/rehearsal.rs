@@ -105,6 +105,8 @@ async fn a_boot_by_ipv6_is_rehearsed_as_the_wire_and_http_tell_it() {
         assert_eq!(stages[5]["text"], without_token(&script.text()));
         assert!(script.text().contains("http://[fd00:12::1]/"), "{}", script.text());
     }
+    let bios = rehearsal(&bench, "bios&ipv6=true").await;
+    assert_eq!(bios[0]["kind"], "problem", "{bios:#?}");
     // BIOS knows no IPv6: of a machine that was never seen, UEFI x64 is played.
     let told = bench.get("rehearse/52:54:00:00:01:02?ipv6=true").await;
     assert_eq!((&told["firmware"], &told["ipv6"]), (&"uefi-x64".into(), &true.into()));
