@@ -105,7 +105,11 @@ fn shown(code: u16, value: &[u8]) -> String {
 fn association(value: &[u8]) -> Option<String> {
     let iaid = hex::encode(value.get(..4)?);
     let (t1, t2) = (number(value.get(4..)?)?, number(value.get(8..)?)?);
-    Some(format!("{iaid}, renewed after {t1} s, by anyone after {t2} s"))
+    // Without an address there is nothing to renew.
+    Some(match (t1, t2) {
+        (0, 0) => iaid,
+        _ => format!("{iaid}, renewed after {t1} s, by anyone after {t2} s"),
+    })
 }
 
 fn lent(value: &[u8]) -> Option<String> {

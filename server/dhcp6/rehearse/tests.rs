@@ -152,6 +152,7 @@ fn rfc8415_s18_2_9_who_is_advertised_no_address_does_not_request_one() {
         let all = played("uefi-x64", mac);
         assert_eq!(all.len(), 1, "{all:#?}");
         assert_eq!(value(&all[0], "status (13)"), why);
+        assert_eq!(value(&all[0], "association (3)").len(), 8, "no times of renewal");
         assert_eq!((all[0].address, &all[0].boot_file), (None, &None));
         assert!(all[0].said.starts_with("no address: "), "{}", all[0].said);
     }
