@@ -18,10 +18,10 @@ pub use names::{Name, Whose, name};
 pub use order::{Files, Order, Reader, ScriptError};
 pub use program::fits_name;
 pub use pxelinux::Reader as Pxelinux;
-pub use rehearsal::{Exchange, Player};
+pub use rehearsal::{Exchange, Player, Rehearse};
 pub use rules::{check, override_for};
 pub use table::{HTTP, Loader, PXE, Platform, Program, ROMS, Row, loader};
-pub use url::{base_url, url_for};
+pub use url::{base_url, literal, url_for};
 
 use crate::{
     blade::Mac,

@@ -14,7 +14,10 @@ use std::ops::Deref;
 
 use serde_json::{Value, json};
 
-use crate::road::site::Site;
+use crate::{
+    lab::Lab,
+    road::{site::Site, small},
+};
 use cable::{Cable, Reply};
 
 pub const B01: &str = "10.12.1.1";
@@ -40,6 +43,14 @@ impl Deref for Bench {
 impl Bench {
     pub async fn up(name: &str) -> Bench {
         Bench::on(Site::small(name, "", None).await)
+    }
+
+    /// In a rack that has IPv6 too.
+    pub async fn with_ipv6(name: &str) -> Bench {
+        let lab = Lab::up(name, &["--blades", "3", "--ipv6"]);
+        let image = small::image(&lab.file("bundle"));
+        small::by_hand(&lab.file("inventory.toml"));
+        Bench::on(Site::serve(lab, &image, "", None).await)
     }
 
     pub fn on(site: Site) -> Bench {

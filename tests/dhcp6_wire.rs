@@ -1,7 +1,7 @@
 //! DHCPv6 at the wire: the real server in a network namespace, clients and a relay of others.
 
 use std::{
-    net::Ipv6Addr,
+    net::{Ipv6Addr, SocketAddrV6, UdpSocket},
     process::{Child, Command, Output, Stdio},
     sync::{
         Arc, Mutex,
@@ -12,6 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use firstlight::{
+    boot::Rehearse,
     dhcp6::{Options, Seen, Server, What},
     inventory::{Duid, Intent},
 };
@@ -44,6 +45,7 @@ struct Bench {
     seen: Arc<Mutex<Vec<Seen>>>,
     dir: tempfile::TempDir,
     relaying: Option<Child>,
+    rehearsal: Option<Rehearse>,
     stop: CancellationToken,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -79,6 +81,7 @@ impl Bench {
             seen: Arc::default(),
             dir: tempfile::tempdir().unwrap(),
             relaying: None,
+            rehearsal: None,
             stop: CancellationToken::new(),
             thread: None,
         };
@@ -103,16 +106,36 @@ impl Bench {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let server = Server::bind(options);
-                ready.send(server.as_ref().map(|_| ()).map_err(ToString::to_string)).unwrap();
+                let rehearsal = server.as_ref().map(Server::rehearsal);
+                ready.send(rehearsal.map_err(ToString::to_string)).unwrap();
                 server.unwrap().run(stop).await;
             });
         }));
-        bound.recv().unwrap().unwrap();
+        self.rehearsal = Some(bound.recv().unwrap().unwrap());
     }
 
     fn client_runs(&self, command: &str) -> Output {
         let inside = ["netns", "exec", &self.client, "sh", "-c", command];
         Command::new("ip").args(inside).output().unwrap()
+    }
+
+    /// Sends a message to `to` from this port of the client's link-local address; the answer.
+    fn asks(&self, port: u16, to: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| {
+                enter(&self.client);
+                let link = nix::net::if_::if_nametoindex("cli").unwrap();
+                let own =
+                    SocketAddrV6::new("fe80::5054:ff:fe00:101".parse().unwrap(), port, 0, link);
+                let socket = UdpSocket::bind(own).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                socket.send_to(message, SocketAddrV6::new(to, 547, 0, link)).unwrap();
+                let mut answer = vec![0; 2048];
+                let length = socket.recv(&mut answer).expect("an answer");
+                answer[..length].to_vec()
+            });
+            client.join().unwrap()
+        })
     }
 
     /// ISC's client: its output, its lease file.
@@ -231,4 +254,40 @@ fn an_address_that_comes_later_is_served_without_a_restart() {
         client.join().unwrap()
     });
     assert!(asked.1.contains("iaaddr fd00:12::1:1"), "{asked:?}");
+}
+
+#[test]
+fn a_rehearsed_exchange_is_what_dhcpv6_answers() {
+    let (all, us) = ("ff02::1:2".parse().unwrap(), "fe80::1".parse().unwrap());
+    // On our link; then through a relay, for which the client's side of the wire is taken.
+    for (own, port, to) in [(OURS, 546, all), (&["fd00:99::1/64"], 547, us)] {
+        let bench = Bench::start(false, own);
+        let rehearsal = bench.rehearsal.clone().unwrap();
+        for firmware in ["uefi-x64", "uefi-x64-http", "uefi-arm64", "ipxe-uefi-x64", "os"] {
+            let played = rehearsal(firmware.parse().unwrap(), "52:54:00:00:01:01".parse().unwrap());
+            let asked: Vec<&str> = played.iter().map(|exchange| exchange.asked).collect();
+            assert_eq!(asked, ["SOLICIT", "REQUEST"], "{firmware}: {played:?}");
+            for exchange in played {
+                assert_eq!(exchange.sent[0] == 12, port == 547, "RELAY-FORW: {firmware}");
+                let answer = bench.asks(port, to, &exchange.sent);
+                assert_eq!(Some(answer), exchange.answer, "{firmware}: {}", exchange.asked);
+            }
+        }
+        bench.wait_for(|seen| seen.what == What::Replied && seen.rule.contains("UEFI x64"));
+    }
+}
+
+#[test]
+fn a_rehearsal_follows_an_address_that_comes_later() {
+    let bench = Bench::start(false, &[]);
+    let rehearsal = bench.rehearsal.clone().unwrap();
+    let played = || rehearsal("os".parse().unwrap(), "52:54:00:00:01:01".parse().unwrap());
+    let through_a_relay = |sent: &[u8]| sent[0] == 12;
+    assert!(through_a_relay(&played()[0].sent), "none of our links is its own");
+    sh(&format!("ip -n {} address add fd00:12::1/64 dev srv nodad", bench.server));
+    let until = Instant::now() + Duration::from_secs(20);
+    while through_a_relay(&played()[0].sent) {
+        assert!(Instant::now() < until, "not followed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "dhcp/rehearse",
     "dhcp/wire",
     "dhcp6/reply",
+    "dhcp6/rehearse",
     "dhcp6/wire",
     "dhcp/watch",
     "dhcp/clock",

@@ -57,6 +57,7 @@ impl Site {
             started: journal::now(),
             shutdown: stop.clone(),
             rehearse: Arc::new(|_, _| Vec::new()),
+            rehearse6: Arc::new(|_, _| Vec::new()),
             metrics: Arc::new(String::new),
             check: Arc::new(Vec::new),
         });

@@ -1,11 +1,16 @@
 //! Programs that a rehearsal plays: what they say of themselves in DHCP.
 
-use std::{net::Ipv4Addr, str::FromStr};
+use std::{net::IpAddr, str::FromStr, sync::Arc};
 
 use super::{
     Client,
     table::{PXE, Platform, ROMS, Row},
 };
+use crate::blade::Mac;
+
+/// Tells what a program on this MAC would be answered now; nothing is kept. Empty where this
+/// version of DHCP is not served.
+pub type Rehearse = Arc<dyn Fn(Player, Mac) -> Vec<Exchange> + Send + Sync>;
 
 /// A program that asks by DHCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,17 +105,18 @@ impl FromStr for Player {
 /// One exchange of a rehearsal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exchange {
-    /// `DISCOVER` or `REQUEST`.
+    /// `DISCOVER` or `SOLICIT`, then `REQUEST`.
     pub asked: &'static str,
-    /// The DHCP message that was decided about, without UDP and IP headers.
+    /// The DHCP message that was decided about, without UDP and IP headers, within its relay's.
     pub sent: Vec<u8>,
     /// The answer, the same way; `None` where there is none.
     pub answer: Option<Vec<u8>>,
     /// The answer for people: name and value of each field and option.
     pub fields: Vec<(String, String)>,
-    /// The address given, the address that answers, and what is to be loaded.
-    pub address: Option<Ipv4Addr>,
-    pub server: Option<Ipv4Addr>,
+    /// The address given, the address that answers, and what is to be loaded. DHCPv6 names the
+    /// second in the URL of the third alone.
+    pub address: Option<IpAddr>,
+    pub server: Option<IpAddr>,
     pub boot_file: Option<String>,
     /// The rule that chose the boot file; empty where nothing chose.
     pub rule: String,

@@ -25,7 +25,8 @@ pub fn base_url(configured: Option<&str>, here: IpAddr, port: u16) -> String {
     if port == 80 { format!("http://{host}") } else { format!("http://{host}:{port}") }
 }
 
-fn literal(url: &str) -> Option<IpAddr> {
+/// The address that a URL names, unless it has a host's name in that place.
+pub fn literal(url: &str) -> Option<IpAddr> {
     let rest = url.split_once("://")?.1;
     let authority = rest.split('/').next()?;
     match authority.strip_prefix('[') {

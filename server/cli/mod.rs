@@ -108,7 +108,8 @@ Examples:
 
 Examples:
   firstlight rehearse 52:54:00:00:01:01
-  firstlight rehearse 52:54:00:00:01:01 --firmware uefi-x64-http --hex"
+  firstlight rehearse 52:54:00:00:01:01 --firmware uefi-x64-http --hex
+  firstlight rehearse 52:54:00:00:01:01 --firmware uefi-x64 --ipv6"
     )]
     Rehearse(rehearse::RehearseArgs),
     /// Show what a deploy would do to each blade, and what stands in its way

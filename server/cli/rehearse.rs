@@ -16,9 +16,12 @@ use crate::{blade::Mac, boot::Player};
 pub struct RehearseArgs {
     /// The MAC that would ask
     mac: Mac,
-    /// What would ask [default: what this MAC showed last, else bios]
+    /// What would ask [default: what this MAC showed last, else bios, or uefi-x64 by IPv6]
     #[arg(long, value_name = "KIND", value_parser = firmware)]
     firmware: Option<Player>,
+    /// Over IPv6: the machine asks by DHCPv6
+    #[arg(long)]
+    ipv6: bool,
     /// The packets too, in hexadecimal digits
     #[arg(long)]
     hex: bool,
@@ -34,8 +37,8 @@ fn firmware(name: &str) -> Result<Player, String> {
 
 pub async fn run(args: RehearseArgs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.remote)?;
-    let query = args.firmware.map(|kind| format!("?firmware={kind}")).unwrap_or_default();
-    let path = format!("/rehearse/{}{query}", args.mac);
+    let firmware = args.firmware.map(|kind| format!("&firmware={kind}")).unwrap_or_default();
+    let path = format!("/rehearse/{}?ipv6={}{firmware}", args.mac, args.ipv6);
     let value: Value = client.get(&path).await?;
     args.output.show(&value, "rehearsal", || told(&value, args.hex))?;
     Ok(ExitCode::SUCCESS)
@@ -48,7 +51,8 @@ fn told(value: &Value, hex: bool) -> String {
         Some(name) => format!("{} ({name})", text(&value["mac"])),
         None => format!("{}, which is not in the inventory,", text(&value["mac"])),
     };
-    let _ = writeln!(out, "{who} as {}", text(&value["firmware"]));
+    let version = if value["ipv6"] == true { " by IPv6" } else { "" };
+    let _ = writeln!(out, "{who} as {}{version}", text(&value["firmware"]));
     for stage in value["stages"].as_array().into_iter().flatten() {
         out.push('\n');
         match stage["kind"].as_str() {

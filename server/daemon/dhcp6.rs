@@ -69,7 +69,7 @@ fn sighting(seen: dhcp6::Seen) -> Sighting {
         detail: json!({
             "ip": seen.ip, "firmware": seen.firmware, "boot_file": seen.boot_file,
             "relay": seen.relay, "relay_agent": seen.relay_port, "duid": seen.duid,
-            "from": seen.from,
+            "from": seen.from, "rule": seen.rule,
         }),
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bmc,
+    boot::Rehearse,
     config::{Config, DhcpMode},
     db::Db,
     dhcp,
@@ -88,7 +89,8 @@ async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Da
     let dhcp6 = dhcp6::bind(&config, &journal)?;
     let notices = Arc::new(tftp::Notices::default());
     let metrics = metrics::of(dhcp.as_ref(), dhcp6.as_ref(), &notices);
-    let app = app(&config, journal, loaders, dhcp.as_ref(), metrics, shutdown)?;
+    let served = (dhcp.as_ref(), dhcp6.as_ref());
+    let app = app(&config, journal, loaders, served, metrics, shutdown)?;
     let app = Arc::new(app);
     let tftp = sightings::bind_tftp(&config, &app, notices).await?;
     tracing::info!(site = config.site, boot = %config.boot.http, ui = %ui.local_addr()?, "firstlight serves");
@@ -99,7 +101,7 @@ fn app(
     config: &Arc<Config>,
     journal: Journal,
     loaders: Loaders,
-    dhcp: Option<&dhcp::Server>,
+    (dhcp, dhcp6): (Option<&dhcp::Server>, Option<&crate::dhcp6::Server>),
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<App> {
@@ -126,10 +128,7 @@ fn app(
             findings
         })
     };
-    let rehearse = match dhcp {
-        Some(server) => server.rehearsal(),
-        None => Arc::new(|_, _| Vec::new()),
-    };
+    let nobody = || -> Rehearse { Arc::new(|_, _| Vec::new()) };
     Ok(App {
         snapshot: journal.snapshot(),
         journal,
@@ -142,7 +141,8 @@ fn app(
         told: http::Repeats::default(),
         started: journal::now(),
         shutdown,
-        rehearse,
+        rehearse: dhcp.map_or_else(nobody, dhcp::Server::rehearsal),
+        rehearse6: dhcp6.map_or_else(nobody, crate::dhcp6::Server::rehearsal),
         check,
         metrics,
     })

@@ -40,8 +40,8 @@ pub use self::{
     watch::Notice,
 };
 use crate::{
-    blade::{Gate, Mac, Millis},
-    boot::{Exchange, Player},
+    blade::{Gate, Millis},
+    boot::Rehearse,
     config::DhcpMode,
     inventory::{Lease, Snapshot},
 };
@@ -51,8 +51,6 @@ pub type Tell = Arc<dyn Fn(Seen) + Send + Sync>;
 /// Writes leases, each the new row of its `ip`, all or none; `Ok` means they are on disk.
 pub type Commit = Arc<dyn Fn(Vec<Lease>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// Tells what a program on this MAC would be answered now; nothing is kept.
-pub type Rehearse = Arc<dyn Fn(Player, Mac) -> Vec<Exchange> + Send + Sync>;
 /// Adds so many milliseconds to the end of every written lease; `Ok` means that is on disk.
 pub type Shift = Arc<dyn Fn(Millis) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 

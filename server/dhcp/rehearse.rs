@@ -1,7 +1,7 @@
 //! What a machine would be asked and answered: real packets through the decisions of the wire,
 //! with nothing kept. Pure.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
     reply::Decision,
@@ -28,7 +28,8 @@ pub fn exchanges(
         packet
     };
     let discover = one("DISCOVER", packet(&[(code::MESSAGE_TYPE, &[1])]), decide);
-    let offered = discover.address.zip(discover.server);
+    let offer = discover.answer.as_deref().unwrap_or_default();
+    let offered = address(offer, 16).zip(server(offer));
     let mut all = vec![discover];
     if let Some((ip, server)) = offered {
         let (ip, server) = (ip.octets(), server.octets());
@@ -60,8 +61,8 @@ fn one(
     Exchange {
         asked,
         fields: readable(packet),
-        address: address(packet, 16),
-        server: option(packet, code::SERVER_ID).and_then(|server| address(&server, 0)),
+        address: address(packet, 16).map(IpAddr::from),
+        server: server(packet).map(IpAddr::from),
         boot_file: boot_file(packet).filter(|file| !file.ends_with(NO_PROGRAM)),
         rule,
         said,
@@ -158,6 +159,10 @@ fn file_field(answer: &[u8]) -> Option<String> {
 fn address(octets: &[u8], at: usize) -> Option<Ipv4Addr> {
     let octets: [u8; 4] = octets.get(at..at + 4)?.try_into().ok()?;
     Some(Ipv4Addr::from(octets)).filter(|ip| !ip.is_unspecified())
+}
+
+fn server(answer: &[u8]) -> Option<Ipv4Addr> {
+    address(&option(answer, code::SERVER_ID)?, 0)
 }
 
 fn title(code: u8) -> String {

@@ -4,6 +4,7 @@
 //! answers wait for no database.
 
 mod net;
+mod rehearse;
 pub mod reply;
 mod seen;
 pub mod wire;
@@ -22,12 +23,14 @@ use tokio_util::sync::CancellationToken;
 pub use self::seen::{Seen, What};
 use self::{
     net::{Datagram, Socket},
-    reply::{Arrival, Interface, decide},
+    rehearse::Caller,
+    reply::{Arrival, Decision, Interface, decide},
     seen::Newsworthy,
     wire::{Dropped, Request},
 };
 use crate::{
     blade::{Gate, Millis},
+    boot::Rehearse,
     inventory::{Duid, Snapshot},
 };
 
@@ -109,6 +112,24 @@ impl Server {
         Arc::new(move || desk.state().dropped.clone())
     }
 
+    /// Rehearsals on the interfaces as they are at each call; lives on after the server.
+    pub fn rehearsal(&self) -> Rehearse {
+        let desk = Arc::clone(&self.desk);
+        let shared = |listener: &Listener| Arc::clone(&listener.interface);
+        let interfaces: Vec<_> = self.listeners.iter().map(shared).collect();
+        Arc::new(move |player, mac| {
+            let snapshot = desk.options.snapshot.load_full();
+            let now_up: Vec<_> = interfaces.iter().map(|one| one.load_full()).collect();
+            let place = rehearse::place(&snapshot, mac, &now_up);
+            let Some((via, relay)) = place else { return Vec::new() };
+            let caller = Caller::new(&snapshot, player, mac, relay);
+            // A relay writes to us alone (RFC 8415 §19.1), a machine to all.
+            let (from, multicast) = (caller.sends_from(), relay.is_none());
+            let arrival = Arrival { via, from, multicast, now: now() };
+            rehearse::exchanges(&caller, &mut |request| desk.judge(&snapshot, request, &arrival))
+        })
+    }
+
     /// Serves until cancelled.
     pub async fn run(self, stop: CancellationToken) {
         let mut listening = tokio::task::JoinSet::new();
@@ -125,6 +146,11 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The decision about a packet, on the wire and in rehearsals.
+    fn judge(&self, at: &Snapshot, request: &Request<'_>, arrival: &Arrival<'_>) -> Decision {
+        decide(at, &self.options.duid, request, arrival)
+    }
+
     /// Logs a complaint once a minute for each source.
     fn complain(&self, from: Ipv6Addr, what: Complaint, text: impl fmt::Display) {
         if let Some(kept_back) = self.state().complaints.pass((from, what), now()) {
@@ -138,7 +164,8 @@ impl Desk {
 struct Listener {
     name: String,
     desk: Arc<Desk>,
-    interface: Interface,
+    /// As it was found last; rehearsals look at it too.
+    interface: Arc<ArcSwap<Interface>>,
     socket: Socket,
 }
 
@@ -146,6 +173,7 @@ impl Listener {
     fn bind(name: &str, desk: Arc<Desk>) -> io::Result<Listener> {
         let interface = net::find(name, &desk.options)?;
         let socket = Socket::open(&interface)?;
+        let interface = Arc::new(ArcSwap::from_pointee(interface));
         Ok(Listener { name: name.to_owned(), desk, interface, socket })
     }
 
@@ -188,9 +216,9 @@ impl Listener {
             }
         };
         let snapshot = self.desk.options.snapshot.load_full();
-        let multicast = datagram.multicast;
-        let arrival = Arrival { via: &self.interface, from, multicast, now: now() };
-        let decision = decide(&snapshot, &self.desk.options.duid, &request, &arrival);
+        let (via, multicast) = (self.interface.load(), datagram.multicast);
+        let arrival = Arrival { via: &via, from, multicast, now: now() };
+        let decision = self.desk.judge(&snapshot, &request, &arrival);
         if let Some(answer) = decision.answer {
             let to = destination(datagram.from, &request);
             if let Err(error) = self.socket.send(&answer, to).await {
@@ -208,7 +236,7 @@ impl Listener {
     fn look_again(&mut self) {
         match net::find(&self.name, &self.desk.options) {
             Ok(interface) => {
-                if interface.index != self.interface.index {
+                if interface.index != self.interface.load().index {
                     match Socket::open(&interface) {
                         Ok(socket) => {
                             tracing::info!("DHCPv6: {} is back", self.name);
@@ -217,9 +245,10 @@ impl Listener {
                         Err(error) => return self.complain(Complaint::Interface, error),
                     }
                 }
-                self.interface = interface;
                 // IPv6 may be switched on while we run.
-                if let Err(error) = self.socket.join(self.interface.index) {
+                let joined = self.socket.join(interface.index);
+                self.interface.store(Arc::new(interface));
+                if let Err(error) = joined {
                     self.complain(Complaint::Interface, error);
                 }
             }

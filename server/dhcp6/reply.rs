@@ -275,6 +275,7 @@ impl<'a> Exchange<'a> {
             ip,
             firmware: self.request.client.firmware().name(),
             boot_file: None,
+            rule: String::new(),
             relay: relay.map(|relay| relay.link),
             relay_port: relay.and_then(|relay| relay.interface_id).map(hex::encode),
             detail,

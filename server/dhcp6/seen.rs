@@ -36,6 +36,8 @@ pub struct Seen {
     pub firmware: &'static str,
     /// What it was told to boot.
     pub boot_file: Option<String>,
+    /// The rule that chose it; empty where nothing chose.
+    pub rule: String,
     /// Where the relay nearest to the client says it is.
     pub relay: Option<Ipv6Addr>,
     /// Its interface-id (option 18) as hexadecimal digits.

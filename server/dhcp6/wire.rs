@@ -18,6 +18,7 @@ pub mod code {
     pub const IA_ADDRESS: u16 = 5;
     pub const WANTED: u16 = 6;
     pub const PREFERENCE: u16 = 7;
+    pub const ELAPSED: u16 = 8;
     pub const RELAY_MESSAGE: u16 = 9;
     pub const STATUS: u16 = 13;
     pub const RAPID_COMMIT: u16 = 14;
@@ -34,6 +35,7 @@ pub mod code {
     pub const NTP: u16 = 56;
     /// RFC 5970 §3.
     pub const BOOT_FILE_URL: u16 = 59;
+    pub const BOOT_FILE_PARAMETERS: u16 = 60;
     pub const CLIENT_ARCH: u16 = 61;
     /// RFC 6939 §4.
     pub const CLIENT_LINK_LAYER: u16 = 79;
@@ -43,8 +45,8 @@ pub mod code {
 use code as option;
 pub use write::{Writer, vendor_class, wrapped};
 
-const RELAY_FORWARD: u8 = 12;
-const RELAY_REPLY: u8 = 13;
+pub const RELAY_FORWARD: u8 = 12;
+pub const RELAY_REPLY: u8 = 13;
 /// RFC 8415 §7.6, HOP_COUNT_LIMIT.
 const MOST_RELAYS: usize = 8;
 /// Identity associations in a message, and addresses in one: a blade has a card or four.
@@ -353,7 +355,7 @@ fn texts(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Code and value of each option.
-struct Options<'a>(&'a [u8]);
+pub struct Options<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Options<'a> {
     type Item = Result<(u16, &'a [u8]), Dropped>;

@@ -195,13 +195,13 @@ struct Format {
 }
 
 /// The documents a blade would be sent, without secrets: file name → text. Default format: the
-/// boot image's own.
-pub fn documents(app: &Arc<App>, name: &str, format: Option<&str>) -> Answer {
+/// boot image's own. `base` is where the blade asks, if that is known.
+pub fn documents(app: &Arc<App>, name: &str, format: Option<&str>, base: Option<&str>) -> Answer {
     let snapshot = app.snapshot.load_full();
     let blade = snapshot.by_name(name).ok_or_else(|| ApiError::missing("blade", name))?;
     let nobody = AttemptId(uuid::Uuid::nil());
-    let base = app.boot_url.clone().unwrap_or_else(|| "http://SERVER".to_owned());
-    let plan = install::plan(app, &snapshot, blade, nobody, 0, &base).map_err(ApiError::refused)?;
+    let base = base.or(app.boot_url.as_deref()).unwrap_or("http://SERVER");
+    let plan = install::plan(app, &snapshot, blade, nobody, 0, base).map_err(ApiError::refused)?;
     let native = if plan.os() == Ok(Os::Flatcar) { "coreos" } else { "cloud-init" };
     let files = match format.unwrap_or(native) {
         "coreos" => json!({ "config.yml": plan.document.coreos(None) }),
@@ -224,7 +224,7 @@ async fn render(
     Path(name): Path<String>,
     Query(query): Query<Format>,
 ) -> Answer {
-    documents(&app, &name, query.format.as_deref())
+    documents(&app, &name, query.format.as_deref(), None)
 }
 
 async fn topologies(State(app): State<Shared>) -> Answer {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::{
-    blade::{Mac, Millis},
-    boot::{Exchange, Player},
+    blade::Millis,
+    boot::Rehearse,
     db::DbError,
     images::{Images, Loaders},
     inventory::{ClusterDoc, Snapshot},
@@ -60,7 +60,9 @@ pub struct App {
     pub started: Millis,
     pub shutdown: tokio_util::sync::CancellationToken,
     /// What a program on a MAC would be answered by DHCP now; nothing where it is off.
-    pub rehearse: Arc<dyn Fn(Player, Mac) -> Vec<Exchange> + Send + Sync>,
+    pub rehearse: Rehearse,
+    /// The same by DHCPv6.
+    pub rehearse6: Rehearse,
     /// What `check` would say of this daemon's surroundings.
     pub check: Arc<dyn Fn() -> Vec<view::Finding> + Send + Sync>,
     /// Counters in the text format of Prometheus.

@@ -26,6 +26,11 @@ impl Duid {
         Duid([&[0, 4], &uuid[..]].concat())
     }
 
+    /// DUID-LL of an Ethernet card (RFC 8415 §11.4).
+    pub fn of_mac(mac: Mac) -> Duid {
+        Duid([&[0, 3], &ETHERNET[..], &mac.0].concat())
+    }
+
     pub fn octets(&self) -> &[u8] {
         &self.0
     }

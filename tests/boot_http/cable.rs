@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket},
     process::Command,
     sync::{
         Arc,
@@ -32,6 +32,11 @@ fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {said}");
 }
 
+/// The daemon as a URL names it.
+fn host_for(ipv6: bool) -> &'static str {
+    if ipv6 { "[fd00:12::1]" } else { "10.12.0.1" }
+}
+
 impl Cable {
     pub fn plug(lab: &Lab) -> Cable {
         let (rack, namespace) = (format!("fl-{}", lab.name), format!("fl-{}-far", lab.name));
@@ -56,6 +61,27 @@ impl Cable {
         ip(&format!("-n {} address add {address}/16 dev cli", self.namespace));
     }
 
+    /// The same of IPv6, with the link-local address of b01's card. The kernel would test them.
+    pub fn take6(&self, address: &str) {
+        for address in [address, "fe80::5054:ff:fe00:101"] {
+            ip(&format!("-n {} address add {address}/64 dev cli nodad", self.namespace));
+        }
+    }
+
+    /// Asks DHCPv6 servers as b01's firmware does; the answer.
+    pub fn dhcp6(&self, message: &[u8]) -> Vec<u8> {
+        self.inside(|| {
+            let link = nix::net::if_::if_nametoindex("cli").unwrap();
+            let at = |ip: &str, port| SocketAddrV6::new(ip.parse().unwrap(), port, 0, link);
+            let socket = UdpSocket::bind(at("fe80::5054:ff:fe00:101", 546)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            socket.send_to(message, at("ff02::1:2", 547)).unwrap();
+            let mut answer = vec![0; 2048];
+            let length = socket.recv(&mut answer).expect("an answer");
+            answer[..length].to_vec()
+        })
+    }
+
     fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
@@ -71,8 +97,8 @@ impl Cable {
         self.inside(|| Port::open().unwrap())
     }
 
-    pub fn udp(&self, from: &str) -> std::net::UdpSocket {
-        self.inside(|| std::net::UdpSocket::bind((from, 0)).unwrap())
+    pub fn udp(&self, from: &str) -> UdpSocket {
+        self.inside(|| UdpSocket::bind((from, 0)).unwrap())
     }
 
     pub fn connect(&self, from: &str) -> Line {
@@ -81,9 +107,10 @@ impl Cable {
 
     /// `window`: octets that the receiving side holds, for clients that read nothing.
     pub fn connect_with(&self, from: &str, window: Option<usize>) -> Line {
-        let from: SocketAddr = format!("{from}:0").parse().unwrap();
-        let server: SocketAddr = "10.12.0.1:80".parse().unwrap();
-        let socket = self.inside(|| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap());
+        let from = SocketAddr::new(from.parse::<IpAddr>().unwrap(), 0);
+        let server: SocketAddr = format!("{}:80", host_for(from.is_ipv6())).parse().unwrap();
+        let domain = Domain::for_address(from);
+        let socket = self.inside(|| Socket::new(domain, Type::STREAM, None).unwrap());
         if let Some(window) = window {
             socket.set_recv_buffer_size(window).unwrap();
         }
@@ -106,7 +133,8 @@ impl Cable {
 
     /// `headers`: whole lines, each with its CR LF.
     pub fn get_with(&self, from: &str, path: &str, headers: &str) -> Reply {
-        self.ask(from, &format!("GET {path} HTTP/1.1\r\nHost: 10.12.0.1\r\n{headers}\r\n"))
+        let host = host_for(from.contains(':'));
+        self.ask(from, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"))
     }
 
     pub fn head(&self, from: &str, path: &str) -> Reply {

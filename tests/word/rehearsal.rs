@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 
-use crate::boot_http::{B01, B02, Bench, STRANGER};
+use crate::boot_http::{B01, B02, Bench, SCRIPT, STRANGER};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 1, 1];
 
 async fn rehearsal(bench: &Bench, firmware: &str) -> Vec<Value> {
     let told = bench.get(&format!("rehearse/52:54:00:00:01:01?firmware={firmware}")).await;
-    assert_eq!((&told["blade"], &told["firmware"]), (&"r1-c1-b01".into(), &firmware.into()));
+    let kind = firmware.split('&').next();
+    assert_eq!((&told["blade"], told["firmware"].as_str()), (&"r1-c1-b01".into(), kind));
     told["stages"].as_array().unwrap().clone()
 }
 
@@ -61,17 +62,54 @@ async fn it_names_file_script_documents_and_the_rule_of_each_and_no_secret() {
     let sent = by_tftp(&bench, B01, "snponly.efi").unwrap();
     assert_eq!(file["bytes"], sent.len());
     assert_eq!(stages[3]["as"], "ipxe-uefi-x64");
-    let script = bench.cable.get(B01, crate::boot_http::SCRIPT);
+    let script = bench.cable.get(B01, SCRIPT);
     assert_eq!(stages[5]["text"], without_token(&script.text()));
     assert_eq!(stages[5]["rule"], "install, attempt 1");
     let names: Vec<&Value> = of(&stages, "document").iter().map(|d| &d["name"]).collect();
     assert_eq!(names, ["user-data", "meta-data", "network-config"]);
     let token = bench.pass(B01).token;
     assert!(!Value::from(stages).to_string().contains(&token), "the token is the blade's alone");
+    let unserved = rehearsal(&bench, "uefi-x64&ipv6=true").await;
+    assert_eq!(unserved[0]["kind"], "problem");
+    assert!(unserved[0]["text"].as_str().unwrap().contains("no IPv6 [[subnet]]"));
     // What is only asked about does not move.
     let before = bench.blade("r1-c1-b02").await["phase"].clone();
     bench.get("rehearse/52:54:00:00:01:02?firmware=bios").await;
     assert_eq!(bench.blade("r1-c1-b02").await["phase"], before);
+}
+
+#[tokio::test]
+async fn a_boot_by_ipv6_is_rehearsed_as_the_wire_and_http_tell_it() {
+    let bench = Bench::with_ipv6("rehearse6").await;
+    bench.deploy().await;
+    let b01 = "fd00:12::1:1";
+    bench.cable.take6(b01);
+    let script = bench.cable.get(b01, SCRIPT);
+    for (firmware, by) in [("uefi-x64", "TFTP"), ("uefi-x64-http", "HTTP")] {
+        let stages = rehearsal(&bench, &format!("{firmware}&ipv6=true")).await;
+        let kinds: Vec<&str> = stages.iter().map(|stage| stage["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds[..6], ["dhcp", "dhcp", "file", "dhcp", "dhcp", "script"], "{stages:#?}");
+        for stage in of(&stages, "dhcp") {
+            let answer = bench.cable.dhcp6(&octets(&stage["sent"]));
+            assert_eq!(answer, octets(&stage["answer"]), "{firmware}: {stage}");
+        }
+        assert_eq!(
+            (&stages[0]["asked"], &stages[1]["asked"]),
+            (&"SOLICIT".into(), &"REQUEST".into())
+        );
+        let file = &stages[2];
+        assert_eq!((&file["name"], &file["by"]), (&"snponly.efi".into(), &by.into()));
+        assert!(file["bytes"].as_u64().is_some(), "it is on this server: {file}");
+        assert_eq!(stages[3]["as"], "ipxe-uefi-x64");
+        assert_eq!(stages[5]["name"], format!("http://[fd00:12::1]{SCRIPT}"));
+        assert_eq!(stages[5]["text"], without_token(&script.text()));
+        assert!(script.text().contains("http://[fd00:12::1]/"), "{}", script.text());
+    }
+    let bios = rehearsal(&bench, "bios&ipv6=true").await;
+    assert_eq!(bios[0]["kind"], "problem", "{bios:#?}");
+    // BIOS knows no IPv6: of a machine that was never seen, UEFI x64 is played.
+    let told = bench.get("rehearse/52:54:00:00:01:02?ipv6=true").await;
+    assert_eq!((&told["firmware"], &told["ipv6"]), (&"uefi-x64".into(), &true.into()));
 }
 
 #[tokio::test]

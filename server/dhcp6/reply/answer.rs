@@ -7,7 +7,7 @@ use crate::{
     boot::BootAnswer,
     config::Subnet6,
     dhcp6::{
-        seen::What,
+        seen::{Seen, What},
         wire::{Ia, IaKind, Message, Writer, code, vendor_class, wrapped},
     },
 };
@@ -52,9 +52,8 @@ impl<'a> Exchange<'a> {
             given |= first;
             message.put(ia_code(ia), &self.association(ia, first.then_some(ip)));
         }
-        let (file, detail) = self.parameters(&mut message, subnet);
-        let mut seen = self.note(what, given.then_some(ip), detail);
-        seen.boot_file = file;
+        let mut seen = self.note(what, given.then_some(ip), String::new());
+        self.parameters(&mut message, subnet, &mut seen);
         self.send(message, seen)
     }
 
@@ -154,9 +153,8 @@ impl<'a> Exchange<'a> {
     /// RFC 8415 §18.3.6: parameters only.
     pub(super) fn inform(&self, subnet: &'a Subnet6) -> Decision {
         let mut message = self.message(REPLY);
-        let (file, detail) = self.parameters(&mut message, subnet);
-        let mut seen = self.note(What::Informed, None, detail);
-        seen.boot_file = file;
+        let mut seen = self.note(What::Informed, None, String::new());
+        self.parameters(&mut message, subnet, &mut seen);
         self.send(message, seen)
     }
 
@@ -170,13 +168,13 @@ impl<'a> Exchange<'a> {
         message
     }
 
-    fn send(&self, message: Writer, seen: super::Seen) -> Decision {
+    fn send(&self, message: Writer, seen: Seen) -> Decision {
         let answer = wrapped(message.into_octets(), &self.request.relays);
         Decision { answer: Some(answer), seen: Some(seen) }
     }
 
-    /// What was asked for and we have; tells what is booted, and that in a line for people.
-    fn parameters(&self, message: &mut Writer, subnet: &Subnet6) -> (Option<String>, String) {
+    /// What was asked for and we have; notes what is booted, by which rule, and a line for people.
+    fn parameters(&self, message: &mut Writer, subnet: &Subnet6, seen: &mut Seen) {
         let list = |ips: &[Ipv6Addr]| ips.iter().flat_map(Ipv6Addr::octets).collect::<Vec<u8>>();
         let have = [
             (code::DNS, list(&subnet.dns)),
@@ -191,8 +189,10 @@ impl<'a> Exchange<'a> {
             message.put(*code, value);
         }
         let Some((server, choice)) = self.boot(subnet) else {
-            return (None, "the interface has no address to boot from".to_owned());
+            seen.detail = "the interface has no address to boot from".to_owned();
+            return;
         };
+seen.rule = choice.rule;
         // RFC 5970 §3.1: over IPv6 every file is a URL. Told to boot programs whether they ask or not.
         let boot = match choice.answer {
             BootAnswer::File(name) => BootAnswer::Script(format!("tftp://[{server}]/{name}")),
@@ -205,8 +205,9 @@ impl<'a> Exchange<'a> {
         if !url.is_empty() {
             message.put(code::BOOT_FILE_URL, url.as_bytes());
         }
+        seen.detail = boot.line();
         let file = boot.file();
-        ((!file.is_empty()).then(|| file.to_owned()), boot.line())
+        seen.boot_file = (!file.is_empty()).then(|| file.to_owned());
     }
 }
 

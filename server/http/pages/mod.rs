@@ -201,7 +201,7 @@ async fn documents(
     Path(name): Path<String>,
 ) -> Response {
     let made = || {
-        let found = api::documents(&app, &name, None)?;
+        let found = api::documents(&app, &name, None, None)?;
         let files = found.0.as_object().into_iter().flatten();
         let text = |value: &serde_json::Value| {
             value.as_str().map_or_else(|| value.to_string(), str::to_owned)
