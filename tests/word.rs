@@ -5,6 +5,7 @@
 mod addresses;
 mod clock;
 mod disk;
+mod drops;
 mod garbage;
 mod images;
 mod people;
