@@ -9,6 +9,7 @@ mod drops;
 mod garbage;
 mod images;
 mod people;
+mod places;
 mod rehearsal;
 mod voter;
 
