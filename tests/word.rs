@@ -3,6 +3,7 @@
 //! cannot keep, and says what happened in its log, in `check` and on the page.
 
 mod addresses;
+mod beside;
 mod clock;
 mod disk;
 mod drops;
