@@ -5,7 +5,7 @@ use serde_json::Value;
 use firstlight::{config::DhcpMode, inventory::Intent};
 
 use crate::dhcp_wire::{
-    net::{Bench, CONFIG, INVENTORY, runs, snapshot},
+    net::{Bench, CONFIG, INVENTORY, runs, sh, snapshot},
     others::Other,
 };
 
@@ -16,11 +16,16 @@ fn before_the_daemon() -> Bench {
     Bench::switched(snapshot(CONFIG, INVENTORY, &Intent::Menu), DhcpMode::Server)
 }
 
-/// Level and text of what `check` says of DHCP servers.
 fn check(bench: &Bench, mode: &str) -> Vec<(String, String)> {
+    check_on(bench, mode, "\"srv\"")
+}
+
+/// Level and text of what `check` says of DHCP servers on these interfaces.
+fn check_on(bench: &Bench, mode: &str, interfaces: &str) -> Vec<(String, String)> {
     let dir = tempfile::tempdir().unwrap();
     let (config, data) = (dir.path().join("firstlight.toml"), dir.path().join("data"));
     let text = CONFIG.replace("site = ", &format!("data_dir = {data:?}\nsite = "));
+    let text = text.replace("\"srv\"", interfaces);
     std::fs::write(&config, format!("{text}[dhcp]\nmode = \"{mode}\"\n")).unwrap();
     let command = format!(
         "env -u FIRSTLIGHT_URL -u FIRSTLIGHT_TOKEN {} check --output json --config {}",
@@ -66,4 +71,18 @@ fn check_without_a_daemon_says_that_there_is_no_other_dhcp_server() {
         matches!(&told[..], [(level, text)] if level == "warning" && text.contains("no DHCP server answers")),
         "{told:?}"
     );
+}
+
+#[test]
+fn an_interface_that_check_cannot_ask_hides_no_server_on_another() {
+    let mut bench = before_the_daemon();
+    let ns = bench.host("rogue", "10.12.0.9/16");
+    let _rogue = Other::dnsmasq(&ns, "rogue", RANGE);
+    sh(&format!("ip -n {} link add down0 type veth peer name down1", bench.server_ns));
+    let told = check_on(&bench, "server", r#""gone0", "down0", "srv""#);
+    let texts: Vec<&str> = told.iter().map(|(_, text)| text.as_str()).collect();
+    let [rogue, gone, down] = texts[..] else { panic!("{told:?}") };
+    assert!(rogue.contains("10.12.0.9") && rogue.contains("srv"), "{rogue}");
+    assert!(gone.starts_with("gone0: ") && gone.contains("no such interface"), "{gone}");
+    assert!(down.starts_with("down0: ") && down.contains("could not be looked for"), "{down}");
 }
