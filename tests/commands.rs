@@ -9,6 +9,7 @@ use clap::CommandFactory;
 use firstlight::cli::Cli;
 
 mod daemon;
+mod wire;
 
 /// The program with nothing of this machine's environment in its answers.
 pub fn firstlight() -> Command {

@@ -6,6 +6,7 @@ mod links;
 pub mod net;
 pub mod others;
 mod proxy;
+mod relays;
 mod watch;
 
 use dhcproto::{

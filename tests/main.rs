@@ -16,6 +16,7 @@ mod storage;
 mod support;
 mod tftp_clients;
 mod tftp_kit;
+mod tftp_links;
 mod tftp_options;
 mod tftp_service;
 mod tftp_wire;

@@ -3,10 +3,14 @@
 //! cannot keep, and says what happened in its log, in `check` and on the page.
 
 mod addresses;
+mod beside;
+mod clock;
 mod disk;
+mod drops;
 mod garbage;
 mod images;
 mod people;
+mod places;
 mod rehearsal;
 mod voter;
 

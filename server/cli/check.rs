@@ -312,13 +312,8 @@ async fn other_servers(config: &Config) -> Vec<Finding> {
     if mode == DhcpMode::Off {
         return Vec::new();
     }
-    match dhcp::look_around(interfaces, mode, ANSWERS_TAKE).await {
-        Ok(notices) => notices.into_iter().map(daemon::other_servers).collect(),
-        Err(error) => {
-            let text = format!("other DHCP servers could not be looked for: {error}");
-            vec![Finding::new("warning", "DHCP servers", text)]
-        }
-    }
+    let notices = dhcp::look_around(interfaces, mode, ANSWERS_TAKE).await;
+    notices.into_iter().map(daemon::other_servers).collect()
 }
 
 /// A server that asks the wire about an address before it offers it needs a few seconds.

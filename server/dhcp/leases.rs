@@ -73,12 +73,13 @@ const NAMED: usize = 3;
 /// A pool larger than this is counted in part: a flood must not pay for a walk with each packet.
 const COUNTED: usize = 4_096;
 
-/// A clock that was wrong when the lease was written must not hold an address for ever.
+/// A clock that was wrong when the lease was written must not hold an address for ever; but a
+/// lease may be longer than those that are given since the configuration was changed.
 const LONGEST_MS: Millis = 30 * 86_400_000;
 
-/// A lease as it is believed after a start.
-pub fn sane(lease: Lease, now: Millis) -> Lease {
-    Lease { until: lease.until.min(now + LONGEST_MS), ..lease }
+/// A lease as it is believed after a start; `given` is how long leases are given now.
+pub fn sane(lease: Lease, now: Millis, given: Millis) -> Lease {
+    Lease { until: lease.until.min(now + given.max(LONGEST_MS)), ..lease }
 }
 
 impl LeaseBook {
@@ -356,7 +357,8 @@ mod tests {
             until: 100 * 365 * 24 * HOUR,
             hostname: None,
         };
-        assert_eq!(sane(wrong, 0).until, LONGEST_MS);
+        assert_eq!(sane(wrong.clone(), 0, HOUR).until, LONGEST_MS);
+        assert_eq!(sane(wrong, 0, 3 * LONGEST_MS).until, 3 * LONGEST_MS, "a lease of 90 days");
     }
 
     #[test]

@@ -87,32 +87,45 @@ impl Listener {
     }
 }
 
-/// Asks once, for `check` while no daemon serves: what it would tell after `patience`.
-pub async fn look_around(
-    interfaces: &[String],
-    mode: DhcpMode,
-    patience: Duration,
-) -> io::Result<Vec<Notice>> {
+/// Asks once, for `check` while no daemon serves: what it would tell after `patience`. An
+/// interface that cannot be asked hides nothing of the others.
+pub async fn look_around(interfaces: &[String], mode: DhcpMode, patience: Duration) -> Vec<Notice> {
     // Time begins with the question.
     let mut watch = Watch::new(mode == DhcpMode::Proxy, Millis::MAX / 4);
+    let mut failed = Vec::new();
     for name in interfaces {
-        let (interface, link) = net::find(name, None, 80)?;
-        let lookout = Lookout::open(&link)?;
-        watch.asking(name, mode == DhcpMode::Proxy && port_67_is_taken(), 0);
-        lookout.broadcast(interface.mac, &question(interface.mac, xid())).await?;
-        let mut buffer = vec![0; 65_536];
-        let hear = async {
-            while let Ok(packet) = lookout.answers.hear(&mut buffer).await {
-                let Some(packet) = packet else { continue };
-                let Some(message) = ServerMessage::parse(packet.payload) else { continue };
-                let (sender, from) = (packet.sender, *packet.from.ip());
-                watch.heard(Heard { interface: name, sender, from, message: &message }, 0);
-            }
-        };
-        // It ends by the clock: there is no last answer.
-        let _ = tokio::time::timeout(patience, hear).await;
+        if let Err(error) = look_on(name, &mut watch, mode, patience).await {
+            let text = format!("{name}: other DHCP servers could not be looked for: {error}");
+            failed.push(Notice { warning: true, text });
+        }
     }
-    Ok(watch.notices(Millis::MAX / 4))
+    let mut notices = watch.notices(Millis::MAX / 4);
+    notices.extend(failed);
+    notices
+}
+
+async fn look_on(
+    name: &str,
+    watch: &mut Watch,
+    mode: DhcpMode,
+    patience: Duration,
+) -> io::Result<()> {
+    let (interface, link) = net::find(name, None, 80)?;
+    let lookout = Lookout::open(&link)?;
+    lookout.broadcast(interface.mac, &question(interface.mac, xid())).await?;
+    watch.asking(name, mode == DhcpMode::Proxy && port_67_is_taken(), 0);
+    let mut buffer = vec![0; 65_536];
+    let hear = async {
+        while let Ok(packet) = lookout.answers.hear(&mut buffer).await {
+            let Some(packet) = packet else { continue };
+            let Some(message) = ServerMessage::parse(packet.payload) else { continue };
+            let (sender, from) = (packet.sender, *packet.from.ip());
+            watch.heard(Heard { interface: name, sender, from, message: &message }, 0);
+        }
+    };
+    // It ends by the clock: there is no last answer.
+    let _ = tokio::time::timeout(patience, hear).await;
+    Ok(())
 }
 
 /// Another number for each question (RFC 2131 §4.4.1).

@@ -158,8 +158,7 @@ impl Server {
     pub async fn bind(mut options: Options) -> io::Result<Server> {
         let snapshot = options.snapshot.load_full();
         let wall = wall();
-        let leases = std::mem::take(&mut options.leases).into_iter();
-        let leases = leases.map(|lease| leases::sane(lease, wall));
+        let leases = believed(&mut options, &snapshot, wall).await;
         let book = LeaseBook::new(&snapshot.subnets, leases);
         let every = Millis::try_from(options.watch_every.as_millis()).unwrap_or(Millis::MAX);
         let (sender, jobs) = mpsc::channel(QUEUE);
@@ -292,6 +291,27 @@ impl Desk {
             tracing::warn!(%from, kept_back, "DHCP: {text}");
         }
     }
+}
+
+/// The durable leases. Ends that no lease can have were written by a wrong clock: they are cut,
+/// on the disk too, or each restart would hold their addresses anew.
+async fn believed(options: &mut Options, snapshot: &Snapshot, now: Millis) -> Vec<Lease> {
+    let given = Millis::from(snapshot.lease_seconds) * 1000;
+    let (mut leases, mut cut) = (Vec::new(), Vec::new());
+    for written in std::mem::take(&mut options.leases) {
+        let lease = leases::sane(written.clone(), now, given);
+        cut.extend((lease != written).then(|| lease.clone()));
+        leases.push(lease);
+    }
+    let count = cut.len();
+    if count > 0 {
+        tracing::warn!("DHCP: {count} leases were written by a wrong clock; their ends are cut");
+        // In memory they are right all the same, and blades are to be served.
+        if let Err(error) = (options.commit)(cut).await {
+            tracing::warn!("DHCP: the cut ends of leases could not be written: {error}");
+        }
+    }
+    leases
 }
 
 fn complaints() -> Gate<(Ipv4Addr, Complaint)> {

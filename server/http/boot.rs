@@ -57,23 +57,17 @@ pub fn router(app: Shared) -> Router {
         .with_state(app)
 }
 
-/// Waits until what the packets of an unknown asker told is in the snapshot: a blade asks for
-/// its script milliseconds after another server gave it an address.
+/// No blade is a stranger because its packets are still being written.
 async fn settled(
     State(app): State<Shared>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: middleware::Next,
 ) -> Response {
-    let snapshot = app.snapshot.load();
-    let unknown = snapshot.by_address(peer.ip()).is_none();
-    if snapshot.learns
-        && unknown
-        && let Err(error) = app.journal.settle().await
-    {
-        return internal(&error).into_response();
+    match orders::learned(&app, peer).await {
+        Ok(()) => next.run(request).await,
+        Err(error) => internal(&error).into_response(),
     }
-    next.run(request).await
 }
 
 /// The base of every address told to this blade: as configured, else as it asked.

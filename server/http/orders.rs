@@ -30,6 +30,16 @@ pub fn base_at(app: &App, local: IpAddr) -> String {
     boot::base_url(app.boot_url.as_deref(), local, port)
 }
 
+/// Waits until what the packets of an unknown asker told is in the snapshot: a blade asks for
+/// its script milliseconds after another server gave it an address.
+pub async fn learned(app: &App, peer: SocketAddr) -> Result<(), DbError> {
+    let snapshot = app.snapshot.load();
+    if snapshot.learns && snapshot.by_address(peer.ip()).is_none() {
+        app.journal.settle().await?;
+    }
+    Ok(())
+}
+
 /// The configuration that a program asks for by name, `None` if there is none of this name for
 /// this client: nobody asks for another blade.
 pub async fn document(
@@ -39,8 +49,10 @@ pub async fn document(
     base: &str,
     only_look: bool,
 ) -> Option<String> {
-    let snapshot = app.snapshot.load_full();
     let named = boot::name(name);
+    // GRUB and pxelinux ask by TFTP once: told that there is nothing, they stop at a prompt.
+    learned(app, peer).await.inspect_err(|error| tracing::error!("{error}")).ok()?;
+    let snapshot = app.snapshot.load_full();
     let (whose, choice, round) = match named {
         Name::Grub(round) => (Whose::Any, None, Some(round)),
         Name::GrubChoice(id) => (Whose::Any, Some(id), Some(0)),

@@ -101,6 +101,17 @@ impl Cable {
         self.inside(|| UdpSocket::bind((from, 0)).unwrap())
     }
 
+    /// Sends a packet to all DHCPv6 servers of the wire (RFC 8415 §7.1).
+    pub fn to_dhcp6_servers(&self, packet: &[u8]) {
+        ip(&format!("-n {} address add fe80::99/64 dev cli nodad", self.namespace));
+        self.inside(|| {
+            let socket = std::net::UdpSocket::bind("[::]:546").unwrap();
+            let scope = nix::net::if_::if_nametoindex("cli").unwrap();
+            let servers = std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+            socket.send_to(packet, std::net::SocketAddrV6::new(servers, 547, 0, scope)).unwrap();
+        });
+    }
+
     pub fn connect(&self, from: &str) -> Line {
         self.connect_with(from, None)
     }

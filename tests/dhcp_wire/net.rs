@@ -249,15 +249,18 @@ impl Bench {
         self.port_on("cli")
     }
 
-    pub fn port_on(&self, name: &'static str) -> Port {
-        let ns = self.client_ns.clone();
-        std::thread::spawn(move || {
-            enter(&ns);
-            Port::open_on(name).unwrap()
-        })
-        .join()
-        .unwrap()
+    pub fn port_on(&self, name: &str) -> Port {
+        port_in(&self.client_ns, name)
     }
+}
+
+/// A raw Ethernet port in any namespace.
+pub fn port_in(ns: &str, name: &str) -> Port {
+    let open = || {
+        enter(ns);
+        Port::open_on(name).unwrap()
+    };
+    std::thread::scope(|scope| scope.spawn(open).join().unwrap())
 }
 
 impl Drop for Bench {

@@ -49,7 +49,13 @@ impl Other {
 
     /// dhcrelay of ISC from the port `down` to the server behind the port `up`.
     pub fn dhcrelay(ns: &str, up: &str, down: &str) -> Other {
-        let command = format!("dhcrelay -4 -d --no-pid -a -iu {up} -id {down} 10.12.0.1");
+        Other::dhcrelay_to("10.12.0.1", ns, up, down)
+    }
+
+    /// The same with another next hop, which may be a relay too. What a relay before it has said
+    /// in option 82 it leaves as it is (RFC 3046 §2.1).
+    pub fn dhcrelay_to(next: &str, ns: &str, up: &str, down: &str) -> Other {
+        let command = format!("dhcrelay -4 -d --no-pid -a -m forward -iu {up} -id {down} {next}");
         Other::start(ns, &command, &[])
     }
 

@@ -108,7 +108,10 @@ pub fn facts(known: &Known<'_>, words: &Words<'_>, all_phases: bool) -> Facts {
     let lines = [
         join(vec![place(view, words)]),
         join(vec![view.ip.map(|ip| ip.to_string()), view.ip6.map(|ip| ip.to_string()), Some(macs)]),
-        join(vec![view.switch_port.clone()]),
+        // A relay's own words, in which nothing says what they are: `leaf`, `0007`.
+        join(vec![
+            view.switch_port.as_ref().map(|port| format!("{}: {port}", words.t.switch_port)),
+        ]),
         join(vec![view.cluster.as_ref().map(ToString::to_string), view.arch.clone()]),
     ];
     let bars = row.map(|row| bars(row, spans, run, words, all_phases)).unwrap_or_default();
