@@ -192,7 +192,7 @@ impl<'a> Exchange<'a> {
             seen.detail = "the interface has no address to boot from".to_owned();
             return;
         };
-seen.rule = choice.rule;
+        seen.rule = choice.rule;
         // RFC 5970 §3.1: over IPv6 every file is a URL. Told to boot programs whether they ask or not.
         let boot = match choice.answer {
             BootAnswer::File(name) => BootAnswer::Script(format!("tftp://[{server}]/{name}")),
