@@ -38,4 +38,15 @@ async fn a_uefi_blade_boots_over_ipv6_alone() {
     ] {
         assert!(told(step), "{step}: {events:#?}");
     }
+
+    // Once more, network first as ever: it is told to boot from its disk.
+    site.power(BLADE, "cycle").await;
+    site.until(Duration::from_secs(900), "its own system is up again", |site| async move {
+        let console = site.console(BLADE);
+        console.rsplit_once("power cycled").is_some_and(|(_, since)| since.contains("login: "))
+    })
+    .await;
+    let events = site.events().await;
+    let last = events.iter().rev().find(|event| event["kind"] == "dhcp").unwrap();
+    assert!(last["text"].as_str().unwrap().contains("boots from its disk"), "{last}");
 }

@@ -1,6 +1,6 @@
 //! Every way to boot that the handbook's table has, each taken by a blade whose firmware really
-//! takes it: from power-on to the installed system, and home from its disk at each later start.
-//! Needs root, `make images-arm64 loaders`.
+//! takes it: from power-on to the live system and, once for each form of "boot from your disk" on each
+//! board, to the installed system and home at each later start. Needs root, `make images-arm64 loaders`.
 
 mod beside;
 mod way;
@@ -23,7 +23,6 @@ async fn bios_boots_by_the_ipxe_of_its_rom() {
     way.deploy().await;
     way.until_live().await;
     way.no_tftp_was_asked().await;
-    way.comes_home().await;
 }
 
 /// The choice is made at pxelinux's menu, which the daemon writes as it does iPXE's.
@@ -90,7 +89,6 @@ async fn uefi_x64_with_secure_boot_boots_by_http_without_any_tftp() {
     way.deploy().await;
     way.until_live().await;
     way.secure_boot_was_on();
-    way.comes_home().await;
     way.no_tftp_was_asked().await;
 }
 
@@ -143,7 +141,6 @@ async fn uefi_arm64_boots_by_http_without_any_tftp() {
     let way = Way::of(Row { name: "arm64http", firmware: "arm64-http", ..Row::default() }).await;
     way.deploy().await;
     way.until_live().await;
-    way.comes_home().await;
     way.no_tftp_was_asked().await;
 }
 
@@ -155,7 +152,6 @@ async fn uefi_arm64_with_secure_boot_boots_by_tftp_through_shim_and_grub() {
     way.was_sent("tftp", "shimaa64.efi sent").await;
     way.was_sent("tftp", "grubaa64.efi sent").await;
     way.secure_boot_was_on();
-    way.comes_home().await;
 }
 
 #[tokio::test]
