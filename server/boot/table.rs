@@ -74,10 +74,10 @@ pub static ROMS: [Row; 7] = [
     // RFC 4578 calls 9 x64 and 7 EBC; erratum 4625 swaps them. Firmware of both schools exists.
     row("UEFI x64", Platform::X64, PXE, 9, "snponly.efi"),
     row("UEFI arm64", Platform::Arm64, PXE, 11, "ipxe-arm64.efi"),
+    row("UEFI x64 HTTP", Platform::X64, HTTP, 16, "snponly.efi"),
     // IANA: 15 is "x86 UEFI boot from HTTP". No blade has a 32-bit UEFI any more; the same muddle
     // as with 7 and 9 makes it more likely that an x64 firmware says it.
     row("UEFI x64 HTTP", Platform::X64, HTTP, 15, "snponly.efi"),
-    row("UEFI x64 HTTP", Platform::X64, HTTP, 16, "snponly.efi"),
     row("UEFI arm64 HTTP", Platform::Arm64, HTTP, 19, "ipxe-arm64.efi"),
 ];
 
