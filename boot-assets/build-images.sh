@@ -189,7 +189,7 @@ build_initrd() {
     install -m 755 "$HERE/live/cloud-config" "$live/bin/cloud-config"
     mknod "$live/dev/console" c 5 1
     find "$live" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-    (cd "$live" && find . | sort | cpio --quiet --reproducible -o -H newc -R 0:0) | zstd -q -19 -T1 >"$WORK/initrd.img"
+    (cd "$live" && find . | sort | cpio --quiet --reproducible -o -H newc -R 0:0) | zstd -q -15 -T1 >"$WORK/initrd.img"
 }
 
 build_root_fs() {

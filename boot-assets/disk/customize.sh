@@ -5,7 +5,9 @@ root=$1
 say() { echo "  image: $*"; }
 
 settle_boot() {
-    printf '%s\n' virtio_pci virtio_blk virtio_scsi sd_mod ahci nvme mpt3sas megaraid_sas ext4 >"$root/etc/initramfs-tools/modules"
+    printf '%s\n' virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod ahci ata_piix nvme vmd mpt3sas \
+        megaraid_sas hpsa smartpqi aacraid hisi_sas_v3_hw vmw_pvscsi hv_vmbus hv_storvsc \
+        crc32c_generic crc32c_intel ext4 >"$root/etc/initramfs-tools/modules"
     cat >"$root/etc/initramfs-tools/conf.d/firstlight" <<EOF
 # An image that is copied to many machines must not hold a list guessed from the one that built it.
 MODULES=list

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Takes the live image's kernel, modules and programs out of Debian packages of any architecture, without
-# running one of its programs. The kernel is Debian's for real machines: the one for clouds, which the
-# installed system of the virtual rack has, knows no BMC and few disk controllers.
+# running one of its programs. The kernel is Debian's for real machines: the one for clouds knows no BMC and few
+# disk controllers.
 # Usage: live/parts.sh SUITE ARCH PARTS     (a new directory)
 set -eu
 export LC_ALL=C
