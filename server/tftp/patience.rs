@@ -28,7 +28,10 @@ pub struct Patience {
     shortest_seen: Option<Duration>,
     sent: Instant,
     progress: Instant,
+    /// Flights sent again because time had passed, since the last progress.
     retries: u32,
+    /// Flights sent again at the client's word.
+    copies: u32,
     /// Karn: a flight sent twice measures nothing.
     measurable: bool,
     proven: bool,
@@ -46,6 +49,7 @@ impl Patience {
             sent: now,
             progress: now,
             retries: 0,
+            copies: 0,
             measurable: true,
             proven: false,
             hinted: false,
@@ -59,12 +63,27 @@ impl Patience {
         self.hinted = false;
     }
 
-    /// The same flight leaves again because nothing came.
+    /// The same flight leaves again because nothing came, or nothing but a hint.
     pub fn on_resent(&mut self, now: Instant) {
+        if self.hinted && self.answers() {
+            return self.on_asked_again(now);
+        }
         self.sent = now;
         self.measurable = false;
         self.hinted = false;
         self.retries = self.retries.saturating_add(1);
+    }
+
+    /// The same flight leaves again at the client's word. It is there, so this does not count
+    /// for its silence: a client that is short of CPU says the same ten times in one breath.
+    pub fn on_asked_again(&mut self, now: Instant) {
+        self.on_repeated(now);
+        self.copies = self.copies.saturating_add(1);
+    }
+
+    /// Whether the client's word still brings a copy. Without end it would be a weapon.
+    pub fn answers(&self) -> bool {
+        self.copies < self.most()
     }
 
     /// A flight leaves of which parts have left before, at the client's word.
@@ -79,6 +98,7 @@ impl Patience {
         self.proven = true;
         self.progress = now;
         self.retries = 0;
+        self.copies = 0;
         if !whole || !self.measurable {
             return;
         }
@@ -118,8 +138,11 @@ impl Patience {
 
     /// Whether the next deadline ends the transfer instead of repeating.
     pub fn exhausted(&self, now: Instant) -> bool {
-        let most = if self.proven { RETRIES } else { RETRIES_UNPROVEN };
-        self.retries >= most || now.saturating_duration_since(self.progress) >= GIVE_UP
+        self.retries >= self.most() || now.saturating_duration_since(self.progress) >= GIVE_UP
+    }
+
+    fn most(&self) -> u32 {
+        if self.proven { RETRIES } else { RETRIES_UNPROVEN }
     }
 
     /// When to act if nothing comes.
@@ -134,7 +157,7 @@ impl Patience {
             (None, Some(smoothed)) => (smoothed + self.variation * 4).max(SHORTEST),
         };
         let grown = (estimate * (1 << self.retries.min(10))).min(LONGEST.max(estimate * 2));
-        if self.hinted {
+        if self.hinted && self.answers() {
             let round_trip = self.smoothed.unwrap_or(UNMEASURED);
             return grown.min(round_trip * 2 + self.variation * 4 + Duration::from_millis(1));
         }

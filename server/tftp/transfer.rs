@@ -231,11 +231,11 @@ impl Transfer {
             self.patience.on_repeated(now);
             self.patience.on_hint();
             self.send_from(self.sent_up_to + 1);
-        } else if self.patience.round_trip_passed(now) && !self.patience.exhausted(now) {
+        } else if self.patience.round_trip_passed(now) && self.patience.answers() {
             if progress {
                 self.patience.on_repeated(now);
             } else {
-                self.patience.on_resent(now);
+                self.patience.on_asked_again(now);
             }
             self.refill();
             self.send_flight();
