@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use firstlight::bmc::{lab, power::PowerOp};
 use serde_json::{Value, json};
 
 mod discovery;
@@ -165,28 +166,9 @@ async fn a_blade_without_a_role_installs_what_is_chosen_at_its_console_though_ga
     assert!(!site.log().contains("panicked"), "{}", site.log());
 }
 
-/// The emulator's own BIOS network ROM is iPXE already; other ROMs must be given it. Debian's
-/// `ipxe.lkrn` plays such a ROM here: it fetches `undionly.kpxe` by TFTP, which then drives the
-/// card through UNDI as on any BIOS board.
-fn blade_with_another_rom(site: &Site) -> std::process::Child {
-    let script = site.lab.file("rom.ipxe");
-    std::fs::write(&script, "#!ipxe\ndhcp\nchain tftp://${next-server}/undionly.kpxe\n").unwrap();
-    let disk = site.lab.file("disks/r1-c1-b01.img");
-    let drive = format!("if=none,id=disk,format=raw,cache=unsafe,file={}", disk.display());
-    let console = format!("file:{}", site.lab.file("rom.console").display());
-    let arguments = "-- qemu-system-x86_64 -accel tcg,thread=multi -smp 1 -m 640 -nodefaults \
-        -no-user-config -display none -M pc,graphics=off -kernel /boot/ipxe.lkrn \
-        -netdev tap,id=net,ifname=tap-b01,script=no,downscript=no \
-        -device virtio-net-pci,netdev=net,mac=52:54:00:00:01:01 -device virtio-blk-pci,drive=disk";
-    let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
-    let script = script.to_str().unwrap();
-    arguments.extend(["-initrd", script, "-drive", &drive, "-serial", &console]);
-    site.lab.command("exec", &arguments).spawn().unwrap()
-}
-
 #[tokio::test]
 async fn a_bios_blade_powered_by_hand_is_given_ipxe_by_tftp() {
-    let site = Site::up("undi", &["--blades", "1"]).await;
+    let site = Site::up("undi", &["--blades", "1", "--nic-rom", "r1-c1-b01=foreign"]).await;
     let rack = std::fs::read_to_string(site.lab.file("inventory.toml")).unwrap();
     let without_power: Vec<&str> = rack.lines().filter(|line| !line.starts_with("bmc")).collect();
     let cluster = site.cluster("dev", "simple", r#"simple = ["r1-c1-b01"]"#);
@@ -201,11 +183,9 @@ async fn a_bios_blade_powered_by_hand_is_given_ipxe_by_tftp() {
     let asked = move |site| told(site, "power", "press its power button");
     site.until(LONG, "a person is asked to press the button", asked).await;
 
-    let mut blade = blade_with_another_rom(&site);
+    lab::power(&site.lab.file("power.sock"), "r1-c1-b01", PowerOp::On).await.unwrap();
     let live = move |site| told(site, "report", "live done");
     site.until(LONG, "the live system reports", live).await;
-    blade.kill().unwrap();
-    blade.wait().unwrap();
     assert!(told(site.clone(), "tftp", "undionly.kpxe sent").await, "loaded by TFTP, whole");
     assert!(told(site.clone(), "http", "boot script: install").await, "then given its script");
 }
