@@ -3,6 +3,8 @@
 //! It gives blades of the inventory their reserved addresses, and nobody any other: so its
 //! answers wait for no database.
 
+#[cfg(test)]
+mod kit;
 mod net;
 mod rehearse;
 pub mod reply;

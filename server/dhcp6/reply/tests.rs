@@ -7,43 +7,10 @@ use dhcproto::{
 
 use super::*;
 use crate::{
-    config::Config,
-    dhcp6::wire::code,
-    inventory::{Document, Intent},
+    dhcp6::{kit::snapshot, wire::code},
+    inventory::Intent,
 };
 
-const CONFIG: &str = r#"
-site = "test"
-[boot]
-interfaces = ["srv"]
-[[subnet]]
-cidr = "10.12.0.0/16"
-[[subnet]]
-cidr = "fd00:12::/64"
-dns = ["fd00:12::53"]
-ntp = ["fd00:12::1"]
-domain = "lab.example"
-[[subnet]]
-cidr = "fd00:13::/64"
-"#;
-const INVENTORY: &str = r#"
-[[blade]]
-name = "b01"
-macs = ["52:54:00:00:01:01"]
-ip6 = "fd00:12::1:1"
-[[blade]]
-name = "b02"
-macs = ["52:54:00:00:01:02"]
-ip6 = "fd00:12::1:2"
-duid = "00:04:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff"
-[[blade]]
-name = "b03"
-macs = ["52:54:00:00:01:03"]
-ip6 = "fd00:13::1:3"
-[[blade]]
-name = "b04"
-macs = ["52:54:00:00:01:04"]
-"#;
 const SERVER: &[u8] = &[0, 4, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 /// Link-local address of b01's card.
 const B01: &str = "fe80::5054:ff:fe00:101";
@@ -86,12 +53,7 @@ struct Bench {
 }
 
 fn bench() -> Bench {
-    let snapshot = Snapshot::build(
-        &Config::parse(CONFIG).unwrap(),
-        &Document::parse(INVENTORY).unwrap(),
-        &|_, _| (Intent::Menu, None),
-    );
-    Bench { snapshot, multicast: true, addresses: &["fd00:12::1/64"] }
+    Bench { snapshot: snapshot(), multicast: true, addresses: &["fd00:12::1/64"] }
 }
 
 impl Bench {
