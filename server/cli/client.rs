@@ -78,6 +78,9 @@ impl Client {
             .connect_timeout(Duration::from_secs(5))
             // Live events are kept alive every 15 s.
             .read_timeout(Duration::from_secs(60))
+            // The daemon closes an idle connection after ten seconds; a request sent at that
+            // moment would be lost (RFC 9112 §9.3.1).
+            .pool_idle_timeout(Duration::from_secs(5))
             .build()
             .map_err(|error| ClientError::Unreachable { url: base.clone(), cause: root(&error) })?;
         Ok(Client { base, token: remote.token.clone(), http })

@@ -150,8 +150,14 @@ impl Site {
             image.to_str().unwrap(),
         ]);
         let (daemon, url) = start(&lab);
-        let client =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(60))
+            // The daemon closes an idle connection after ten seconds; a request sent at that
+            // moment would be lost (RFC 9112 §9.3.1).
+            .pool_idle_timeout(Duration::from_secs(5))
+            .build()
+            .unwrap();
         let site = Site(Arc::new(Inner {
             daemon: Mutex::new(daemon),
             url: Mutex::new(url),
