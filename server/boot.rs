@@ -11,6 +11,7 @@ mod rehearsal;
 mod rules;
 mod table;
 mod url;
+pub mod watch;
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,7 @@
 //! DHCPv6 at the wire: the real server in a network namespace, clients and a relay of others.
 
+mod watch;
+
 use std::{
     net::{Ipv6Addr, SocketAddrV6, UdpSocket},
     process::{Child, Command, Output, Stdio},
@@ -18,7 +20,7 @@ use firstlight::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::dhcp_wire::net::{enter, snapshot};
+use crate::dhcp_wire::net::{Metrics, Notices, enter, snapshot};
 
 const CONFIG: &str = r#"
 site = "test"
@@ -46,6 +48,8 @@ struct Bench {
     dir: tempfile::TempDir,
     relaying: Option<Child>,
     rehearsal: Option<Rehearse>,
+    /// What is told of other servers, and what is counted.
+    tells: Option<(Notices, Metrics)>,
     stop: CancellationToken,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -82,6 +86,7 @@ impl Bench {
             dir: tempfile::tempdir().unwrap(),
             relaying: None,
             rehearsal: None,
+            tells: None,
             stop: CancellationToken::new(),
             thread: None,
         };
@@ -98,6 +103,7 @@ impl Bench {
             duid: Duid::of_uuid(&[7; 16]),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot(CONFIG, INVENTORY, &Intent::Menu))),
             seen: Arc::new(move |note| seen.lock().unwrap().push(note)),
+            watch_every: Duration::from_millis(300),
         };
         let (stop, ns) = (self.stop.clone(), self.server.clone());
         let (ready, bound) = std::sync::mpsc::channel();
@@ -106,12 +112,15 @@ impl Bench {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let server = Server::bind(options);
-                let rehearsal = server.as_ref().map(Server::rehearsal);
-                ready.send(rehearsal.map_err(ToString::to_string)).unwrap();
+                let handles = server
+                    .as_ref()
+                    .map(|server| (server.rehearsal(), (server.notices(), server.metrics())));
+                ready.send(handles.map_err(ToString::to_string)).unwrap();
                 server.unwrap().run(stop).await;
             });
         }));
-        self.rehearsal = Some(bound.recv().unwrap().unwrap());
+        let (rehearsal, tells) = bound.recv().unwrap().unwrap();
+        (self.rehearsal, self.tells) = (Some(rehearsal), Some(tells));
     }
 
     fn client_runs(&self, command: &str) -> Output {
@@ -121,6 +130,15 @@ impl Bench {
 
     /// Sends a message to `to` from this port of the client's link-local address; the answer.
     fn asks(&self, port: u16, to: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+        let socket = self.says(port, to, message);
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut answer = vec![0; 2048];
+        let length = socket.recv(&mut answer).expect("an answer");
+        answer[..length].to_vec()
+    }
+
+    /// Sends it; the socket is where an answer comes.
+    fn says(&self, port: u16, to: Ipv6Addr, message: &[u8]) -> UdpSocket {
         std::thread::scope(|scope| {
             let client = scope.spawn(|| {
                 enter(&self.client);
@@ -128,11 +146,8 @@ impl Bench {
                 let own =
                     SocketAddrV6::new("fe80::5054:ff:fe00:101".parse().unwrap(), port, 0, link);
                 let socket = UdpSocket::bind(own).unwrap();
-                socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                 socket.send_to(message, SocketAddrV6::new(to, 547, 0, link)).unwrap();
-                let mut answer = vec![0; 2048];
-                let length = socket.recv(&mut answer).expect("an answer");
-                answer[..length].to_vec()
+                socket
             });
             client.join().unwrap()
         })

@@ -23,7 +23,7 @@ use crate::{
     config::{Config, DhcpMode},
     daemon::{self, read_config},
     db::Db,
-    dhcp,
+    dhcp, dhcp6,
     http::view::Finding,
     images::{Images, Loaders},
 };
@@ -312,8 +312,11 @@ async fn other_servers(config: &Config) -> Vec<Finding> {
     if mode == DhcpMode::Off {
         return Vec::new();
     }
-    let notices = dhcp::look_around(interfaces, mode, ANSWERS_TAKE).await;
-    notices.into_iter().map(daemon::other_servers).collect()
+    let notices = dhcp::look_around(interfaces, mode, ANSWERS_TAKE);
+    let served6 = mode == DhcpMode::Server && !config.subnets6.is_empty();
+    let notices6 = dhcp6::look_around(if served6 { interfaces } else { &[] }, ANSWERS_TAKE);
+    let (notices, notices6) = tokio::join!(notices, notices6);
+    notices.into_iter().chain(notices6).map(daemon::other_servers).collect()
 }
 
 /// A server that asks the wire about an address before it offers it needs a few seconds.

@@ -13,6 +13,8 @@ use crate::{
     journal::{Journal, Sighting},
 };
 
+use super::sightings::WATCH_EVERY;
+
 /// A server where the configuration has an IPv6 subnet and addresses are ours to give.
 pub fn bind(config: &Config, journal: &Journal) -> anyhow::Result<Option<dhcp6::Server>> {
     if config.subnets6.is_empty() || config.dhcp.mode != DhcpMode::Server {
@@ -26,6 +28,7 @@ pub fn bind(config: &Config, journal: &Journal) -> anyhow::Result<Option<dhcp6::
         duid: identifier(&config.data_dir).context("the identifier of the DHCPv6 server")?,
         snapshot: journal.snapshot(),
         seen: Arc::new(move |seen| seen_by.saw(sighting(seen))),
+        watch_every: WATCH_EVERY,
     };
     dhcp6::Server::bind(options).context("DHCPv6").map(Some)
 }
@@ -83,7 +86,7 @@ fn text(seen: &dhcp6::Seen) -> String {
         dhcp6::What::Informed => "DHCPv6 INFORMATION-REQUEST → REPLY",
         dhcp6::What::Refused => "DHCPv6 refused",
         dhcp6::What::Ignored => "DHCPv6 not answered",
-        dhcp6::What::Alert => return seen.detail.clone(),
+        dhcp6::What::Alert | dhcp6::What::Cleared => return seen.detail.clone(),
     };
     let parts = [
         Some(what.to_owned()),

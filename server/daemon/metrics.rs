@@ -11,14 +11,11 @@ pub fn of(
     tftp: &Arc<tftp::Notices>,
 ) -> Arc<dyn Fn() -> String + Send + Sync> {
     let dhcp = dhcp.map(dhcp::Server::metrics);
-    let dhcp6 = dhcp6.map(dhcp6::Server::dropped);
+    let dhcp6 = dhcp6.map(dhcp6::Server::metrics);
     let tftp = Arc::clone(tftp);
     Arc::new(move || {
         let mut text = dhcp.as_ref().map(|dhcp| dhcp()).unwrap_or_default();
-        if let Some(dropped) = &dhcp6 {
-            let help = "DHCPv6 packets not understood, by cause.";
-            text += &causes("firstlight_dhcp6_dropped_total", help, dropped());
-        }
+        text += &dhcp6.as_ref().map(|dhcp6| dhcp6()).unwrap_or_default();
         let help = "TFTP packets not understood or refused, by cause.";
         text + &causes("firstlight_tftp_dropped_total", help, tftp.counts())
     })

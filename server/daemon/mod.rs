@@ -121,10 +121,11 @@ fn app(
     })?;
     let check = {
         let (config, images, loaders) = (config.clone(), images.clone(), loaders.clone());
-        let others = dhcp.map(dhcp::Server::notices);
+        let others = [dhcp.map(dhcp::Server::notices), dhcp6.map(crate::dhcp6::Server::notices)];
         Arc::new(move || {
             let mut findings = findings(&config, &images, &loaders);
-            findings.extend(others.iter().flat_map(|others| others()).map(other_servers));
+            let others = others.iter().flatten().flat_map(|others| others());
+            findings.extend(others.map(other_servers));
             findings
         })
     };

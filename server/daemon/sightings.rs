@@ -21,6 +21,9 @@ use crate::{
     tftp,
 };
 
+/// How often the wire is asked for other servers of DHCP and DHCPv6.
+pub const WATCH_EVERY: Duration = Duration::from_secs(60);
+
 pub async fn bind_dhcp(config: &Config, journal: &Journal) -> anyhow::Result<dhcp::Server> {
     let mut tx = journal.db().read().await?;
     let leases = db::leases(&mut tx).await?;
@@ -54,7 +57,7 @@ pub async fn bind_dhcp(config: &Config, journal: &Journal) -> anyhow::Result<dhc
                 journal.commit_leases(changes).await.map_err(|error| error.to_string())
             })
         }),
-        watch_every: Duration::from_secs(60),
+        watch_every: WATCH_EVERY,
     };
     dhcp::Server::bind(options).await.context("DHCP")
 }

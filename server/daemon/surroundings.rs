@@ -4,8 +4,8 @@
 use std::net::Ipv4Addr;
 
 use crate::{
+    boot::watch::Notice,
     config::{Config, DhcpMode},
-    dhcp,
     http::view::Finding,
     images::{Images, Loaders},
 };
@@ -51,7 +51,7 @@ fn no_ipv6(config: &Config, name: &str) -> Option<Finding> {
 }
 
 /// What is known of other DHCP servers.
-pub fn other_servers(notice: dhcp::Notice) -> Finding {
+pub fn other_servers(notice: Notice) -> Finding {
     let level = if notice.warning { "warning" } else { "ok" };
     Finding::new(level, "DHCP servers", notice.text)
 }

@@ -4,7 +4,7 @@
 use std::{
     hash::{BuildHasher as _, RandomState},
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
 
@@ -14,11 +14,11 @@ use super::{
     net::{self, Lookout, Sockets, frame::Udp},
     reply::Interface,
     seen::{Seen, What},
-    watch::{Heard, News, Notice, Victim, Watch},
     wire::{Message, Request, ServerMessage, question},
 };
 use crate::{
     blade::{Mac, Millis},
+    boot::watch::{ClientName, Heard, News, Notice, ServerName, Victim, Watch},
     config::DhcpMode,
     inventory::Snapshot,
 };
@@ -50,21 +50,16 @@ impl Listener {
         }
         let now = self.desk.now();
         let snapshot = self.desk.options.snapshot.load_full();
-        let heard = Heard {
-            interface: &interface.name,
-            sender: packet.sender,
-            from: *packet.from.ip(),
-            message: &message,
-        };
         let news = {
             let mut state = self.desk.state();
-            let news = state.watch.heard(heard, now);
+            let news = state.watch.heard(heard(&interface.name, packet, &message), now);
             let taken = message.client.filter(|mac| message.acks && *mac != interface.mac);
             taken
                 .filter(|_| self.desk.options.mode == DhcpMode::Server)
                 .and_then(|mac| {
                     let victim = victim(&snapshot, mac, message.yiaddr, None);
-                    state.watch.took(&interface.name, server, mac, victim, now)
+                    let (server, client) = (ServerName::V4(server), ClientName::Mac(mac));
+                    state.watch.took(&interface.name, &server, client, victim, now)
                 })
                 .or(news)
         };
@@ -82,7 +77,8 @@ impl Listener {
         let Some(server) = chosen else { return };
         let snapshot = self.desk.options.snapshot.load();
         let victim = victim(&snapshot, request.mac, request.requested, relay.place());
-        let news = self.desk.state().watch.took(&interface.name, server, request.mac, victim, now);
+        let (server, client) = (ServerName::V4(server), ClientName::Mac(request.mac));
+        let news = self.desk.state().watch.took(&interface.name, &server, client, victim, now);
         news.into_iter().for_each(|news| self.desk.tell_news(news, now));
     }
 }
@@ -91,7 +87,7 @@ impl Listener {
 /// interface that cannot be asked hides nothing of the others.
 pub async fn look_around(interfaces: &[String], mode: DhcpMode, patience: Duration) -> Vec<Notice> {
     // Time begins with the question.
-    let mut watch = Watch::new(mode == DhcpMode::Proxy, Millis::MAX / 4);
+    let mut watch = Watch::v4(mode == DhcpMode::Proxy, Millis::MAX / 4);
     let mut failed = Vec::new();
     for name in interfaces {
         if let Err(error) = look_on(name, &mut watch, mode, patience).await {
@@ -119,8 +115,7 @@ async fn look_on(
         while let Ok(packet) = lookout.answers.hear(&mut buffer).await {
             let Some(packet) = packet else { continue };
             let Some(message) = ServerMessage::parse(packet.payload) else { continue };
-            let (sender, from) = (packet.sender, *packet.from.ip());
-            watch.heard(Heard { interface: name, sender, from, message: &message }, 0);
+            watch.heard(heard(name, &packet, &message), 0);
         }
     };
     // It ends by the clock: there is no last answer.
@@ -134,9 +129,22 @@ fn xid() -> [u8; 4] {
     [number[0], number[1], number[2], number[3]]
 }
 
+fn heard<'a>(interface: &'a str, packet: &Udp<'_>, message: &ServerMessage) -> Heard<'a> {
+    let from = *packet.from.ip();
+    Heard {
+        interface,
+        server: ServerName::V4(message.server_id.unwrap_or(from)),
+        from: from.into(),
+        mac: Some(packet.sender),
+        relay: message.relay.map(Into::into),
+        offered: message.yiaddr.map(Into::into),
+        boots: message.boots,
+    }
+}
+
 fn victim(snapshot: &Snapshot, mac: Mac, ip: Option<Ipv4Addr>, port: Option<String>) -> Victim {
-    let name = snapshot.by_mac(mac).map(|blade| blade.name.to_string());
-    Victim { name, ip, port }
+    let name = snapshot.by_mac(mac).map(|blade| blade.name.clone());
+    Victim { name, ip: ip.map(Into::into), port }
 }
 
 impl Desk {
@@ -144,16 +152,21 @@ impl Desk {
         let (what, found, detail) = match news {
             News::Appeared(found) => (What::Alert, found.clone(), found.words()),
             News::Gone(found) => {
-                let (server, interface) = (found.server, &found.interface);
+                let (server, interface) = (&found.server, &found.interface);
                 let text = format!("the other DHCP server {server} on {interface} is gone");
                 tracing::info!("DHCP: {text}");
                 (What::Cleared, found.clone(), text)
             }
         };
         // At a blade that suffers people look first.
-        let mac = found.victims.keys().next().copied().or(found.mac).unwrap_or(Mac([0; 6]));
+        let suffers = found.victims.keys().find_map(ClientName::mac);
+        let mac = suffers.or(found.mac).unwrap_or(Mac([0; 6]));
         let mut seen = Seen::about(mac, what, now, detail);
-        (seen.ip, seen.relay) = (Some(found.server), found.relay);
+        let v4 = |ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None };
+        seen.relay = found.relay.and_then(v4);
+        if let ServerName::V4(server) = found.server {
+            seen.ip = Some(server);
+        }
         self.tell([seen]);
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::blade::Exposition;
-
-use super::{leases::Census, seen::What, watch::Watch, wire::Dropped};
+use super::{leases::Census, seen::What, wire::Dropped};
+use crate::{blade::Exposition, boot::watch::Watch};
 
 pub fn text(
     dropped: &BTreeMap<Dropped, u64>,
@@ -57,7 +56,7 @@ mod tests {
             quarantined: 0,
             holders: Vec::new(),
         };
-        let text = text(&dropped, &noted, &Watch::new(false, 1), &[pool]);
+        let text = text(&dropped, &noted, &Watch::v4(false, 1), &[pool]);
         for line in [
             "firstlight_dhcp_dropped_total{cause=\"no DHCP magic cookie\"} 3",
             "firstlight_dhcp_dropped_total{cause=\"option 54 has a wrong length\"} 1",

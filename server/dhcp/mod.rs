@@ -13,7 +13,6 @@ mod net;
 mod rehearse;
 pub mod reply;
 mod seen;
-mod watch;
 pub mod wire;
 
 use std::{
@@ -29,19 +28,19 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{
-    clock::Clock, listener::Listener, reply::Answer, seen::Newsworthy, watch::Watch, wire::Dropped,
-};
+use self::{clock::Clock, listener::Listener, reply::Answer, seen::Newsworthy, wire::Dropped};
 pub use self::{
     leases::{Entry, Hold, LeaseBook},
     lookout::look_around,
     net::frame,
     seen::{Seen, What, Witness},
-    watch::Notice,
 };
 use crate::{
     blade::{Gate, Millis},
-    boot::Rehearse,
+    boot::{
+        Rehearse,
+        watch::{Notice, Watch},
+    },
     config::DhcpMode,
     inventory::{Lease, Snapshot},
 };
@@ -169,7 +168,7 @@ impl Server {
             complaints: complaints(),
             dropped: BTreeMap::new(),
             noted: BTreeMap::new(),
-            watch: Watch::new(options.mode == DhcpMode::Proxy, every),
+            watch: Watch::v4(options.mode == DhcpMode::Proxy, every),
             clock: Clock::new(wall, 0),
             known: None,
         };

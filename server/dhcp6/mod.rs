@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod kit;
+mod lookout;
 mod net;
 mod rehearse;
 pub mod reply;
@@ -16,23 +17,29 @@ use std::{
     fmt, io,
     net::{Ipv6Addr, SocketAddrV6},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-pub use self::seen::{Seen, What};
+pub use self::{
+    lookout::look_around,
+    seen::{Seen, What},
+};
 use self::{
-    net::{Datagram, Socket},
+    net::{Datagram, Lookout, Socket},
     rehearse::Caller,
     reply::{Arrival, Decision, Interface, decide},
     seen::Newsworthy,
     wire::{Dropped, Request},
 };
 use crate::{
-    blade::{Gate, Millis},
-    boot::Rehearse,
+    blade::{Exposition, Gate, Millis},
+    boot::{
+        Rehearse,
+        watch::{Notice, Watch},
+    },
     inventory::{Duid, Snapshot},
 };
 
@@ -52,6 +59,8 @@ pub struct Options {
     pub duid: Duid,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub seen: Tell,
+    /// How often the wire is asked for other DHCPv6 servers.
+    pub watch_every: Duration,
 }
 
 impl fmt::Debug for Options {
@@ -72,6 +81,7 @@ pub struct Server {
 struct Desk {
     options: Options,
     state: Mutex<State>,
+    started: Instant,
 }
 
 #[derive(Debug)]
@@ -80,6 +90,7 @@ struct State {
     /// For the log: packets and sockets, not clients.
     complaints: Gate<(Ipv6Addr, Complaint)>,
     dropped: BTreeMap<Dropped, u64>,
+    watch: Watch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,22 +107,33 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 impl Server {
     /// Binds port 547 on every interface. Errors name the interface and what to do.
     pub fn bind(options: Options) -> io::Result<Server> {
+        let every = Millis::try_from(options.watch_every.as_millis()).unwrap_or(Millis::MAX);
         let state = State {
             news: Newsworthy::new(),
             complaints: Gate::new(60_000, 1_024),
             dropped: BTreeMap::new(),
+            watch: Watch::v6(every),
         };
-        let desk = Arc::new(Desk { options, state: Mutex::new(state) });
+        let desk = Arc::new(Desk { options, state: Mutex::new(state), started: Instant::now() });
         let names = desk.options.interfaces.iter();
         let listeners: io::Result<Vec<_>> =
             names.map(|name| Listener::bind(name, Arc::clone(&desk))).collect();
         Ok(Server { listeners: listeners?, desk })
     }
 
-    /// Packets dropped so far, by cause; lives on after the server.
-    pub fn dropped(&self) -> Arc<dyn Fn() -> BTreeMap<Dropped, u64> + Send + Sync> {
+    /// What is known of other DHCPv6 servers; lives on after the server.
+    pub fn notices(&self) -> Arc<dyn Fn() -> Vec<Notice> + Send + Sync> {
         let desk = Arc::clone(&self.desk);
-        Arc::new(move || desk.state().dropped.clone())
+        Arc::new(move || {
+            let now = desk.steady();
+            desk.state().watch.notices(now)
+        })
+    }
+
+    /// Counters and gauges as Prometheus reads them; lives on after the server.
+    pub fn metrics(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let desk = Arc::clone(&self.desk);
+        Arc::new(move || desk.state().metrics())
     }
 
     /// Rehearsals on the interfaces as they are at each call; lives on after the server.
@@ -142,7 +164,32 @@ impl Server {
     }
 }
 
+impl State {
+    fn metrics(&self) -> String {
+        let causes = self.dropped.iter().map(|(cause, count)| (cause.to_string(), *count));
+        let help = "DHCPv6 servers that are in the way.";
+        let mut told = Exposition::default()
+            .family(
+                "firstlight_dhcp6_dropped_total",
+                "counter",
+                "DHCPv6 packets not understood, by cause.",
+            )
+            .each("cause", causes)
+            .family("firstlight_dhcp6_foreign_server", "gauge", help);
+        for found in self.watch.trouble() {
+            let server = found.server.to_string();
+            told.add(&[("interface", &found.interface), ("server", &server)], 1);
+        }
+        told.finish()
+    }
+}
+
 impl Desk {
+    /// Milliseconds since the start, whatever is done to the clock.
+    fn steady(&self) -> Millis {
+        Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    }
+
     /// A panic while the lock was held leaves whole counts: each change is one insertion.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -169,37 +216,48 @@ struct Listener {
     /// As it was found last; rehearsals look at it too.
     interface: Arc<ArcSwap<Interface>>,
     socket: Socket,
+    lookout: Lookout,
 }
 
 impl Listener {
     fn bind(name: &str, desk: Arc<Desk>) -> io::Result<Listener> {
         let interface = net::find(name, &desk.options)?;
-        let socket = Socket::open(&interface)?;
+        let (socket, lookout) = (Socket::open(&interface)?, Lookout::open(name)?);
         let interface = Arc::new(ArcSwap::from_pointee(interface));
-        Ok(Listener { name: name.to_owned(), desk, interface, socket })
+        Ok(Listener { name: name.to_owned(), desk, interface, socket, lookout })
     }
 
     async fn run(mut self, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK_AGAIN);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ask = tokio::time::interval(self.desk.options.watch_every);
+        ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut buffer = vec![0; 65_536];
+        let mut second = buffer.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = look.tick() => self.look_again(),
+                _ = ask.tick() => self.ask_for_servers().await,
+                heard = self.lookout.hear(&mut second) => match heard {
+                    Ok((packet, from)) => self.heard_server(packet, from),
+                    Err(error) => self.pause(&error).await,
+                },
                 received = self.socket.receive(&mut buffer) => match received {
                     Ok(datagram) => {
                         let packet = buffer.get(..datagram.length).unwrap_or_default();
                         self.receive(packet, &datagram).await;
                     }
-                    Err(error) => {
-                        // An interface that is down fails at once and again.
-                        self.complain(Complaint::Receive, format!("receiving failed: {error}"));
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+                    Err(error) => self.pause(&error).await,
                 },
             }
         }
+    }
+
+    /// An interface that is down fails at once and again.
+    async fn pause(&self, error: &io::Error) {
+        self.complain(Complaint::Receive, format!("receiving failed: {error}"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
     async fn receive(&self, packet: &[u8], datagram: &Datagram) {
@@ -218,6 +276,7 @@ impl Listener {
             }
         };
         let snapshot = self.desk.options.snapshot.load_full();
+        self.heard_choice(&request, from, &snapshot);
         let (via, multicast) = (self.interface.load(), datagram.multicast);
         let arrival = Arrival { via: &via, from, multicast, now: now() };
         let decision = self.desk.judge(&snapshot, &request, &arrival);
@@ -239,10 +298,11 @@ impl Listener {
         match net::find(&self.name, &self.desk.options) {
             Ok(interface) => {
                 if interface.index != self.interface.load().index {
-                    match Socket::open(&interface) {
-                        Ok(socket) => {
+                    match Socket::open(&interface).and_then(|s| Ok((s, Lookout::open(&self.name)?)))
+                    {
+                        Ok(sockets) => {
                             tracing::info!("DHCPv6: {} is back", self.name);
-                            self.socket = socket;
+                            (self.socket, self.lookout) = sockets;
                         }
                         Err(error) => return self.complain(Complaint::Interface, error),
                     }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSliceMut},
-    net::{Ipv6Addr, SocketAddrV6},
+    net::{Ipv6Addr, SocketAddr, SocketAddrV6},
     os::fd::AsRawFd,
 };
 
@@ -17,7 +17,7 @@ use nix::{
         sockopt::{Ipv6RecvPacketInfo, RcvBufForce},
     },
 };
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockFilter, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
 use super::{Options, reply::Interface};
@@ -114,6 +114,61 @@ impl Socket {
     pub async fn send(&self, packet: &[u8], to: SocketAddrV6) -> io::Result<()> {
         self.0.send_to(packet, to).await.map(drop)
     }
+}
+
+/// Asks and hears other servers without having the client's port, which a DHCPv6 client of this
+/// machine may have.
+#[derive(Debug)]
+pub struct Lookout {
+    /// A raw socket, which recvfrom(2) and so tokio reads like one of UDP.
+    answers: UdpSocket,
+    questions: UdpSocket,
+}
+
+impl Lookout {
+    pub fn open(name: &str) -> io::Result<Lookout> {
+        let on_device = |kind| -> io::Result<socket2::Socket> {
+            let socket = socket2::Socket::new(Domain::IPV6, kind, Some(Protocol::UDP))?;
+            socket.set_nonblocking(true)?;
+            socket.bind_device(Some(name.as_bytes()))?;
+            Ok(socket)
+        };
+        let (answers, questions) = (on_device(Type::RAW)?, on_device(Type::DGRAM)?);
+        answers.attach_filter(&udp_to(CLIENT_PORT))?;
+        // Our own server is not asked.
+        questions.set_multicast_loop_v6(false)?;
+        let tokio = |socket: socket2::Socket| UdpSocket::from_std(socket.into());
+        Ok(Lookout { answers: tokio(answers)?, questions: tokio(questions)? })
+    }
+
+    pub async fn ask(&self, packet: &[u8], index: u32) -> io::Result<()> {
+        let to = SocketAddrV6::new(GROUPS[0], SERVER_PORT, 0, index);
+        self.questions.send_to(packet, to).await.map(drop)
+    }
+
+    /// The next message to a client on this machine, read into `buffer`. May be cancelled at any
+    /// time.
+    pub async fn hear<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(&'a [u8], Ipv6Addr)> {
+        let (length, from) = self.answers.recv_from(buffer).await?;
+        let from = if let SocketAddr::V6(from) = from { *from.ip() } else { Ipv6Addr::UNSPECIFIED };
+        // RFC 3542 §3: the packet behind the IPv6 header, so the header of UDP is here.
+        Ok((buffer.get(UDP_HEADER..length).unwrap_or_default(), from))
+    }
+}
+
+const UDP_HEADER: usize = 8;
+
+/// Classic BPF at the header of UDP: this destination port.
+fn udp_to(port: u16) -> [SockFilter; 4] {
+    const LDH_ABS: u16 = 0x28;
+    const JEQ: u16 = 0x15;
+    const RET: u16 = 0x06;
+    [
+        SockFilter::new(LDH_ABS, 0, 0, 2),
+        SockFilter::new(JEQ, 0, 1, u32::from(port)),
+        SockFilter::new(RET, 0, 0, u32::MAX),
+        SockFilter::new(RET, 0, 0, 0),
+    ]
 }
 
 fn open(name: &str) -> io::Result<UdpSocket> {

@@ -89,7 +89,7 @@ struct Exchange<'a> {
 ///
 /// The identifier an operator wrote wins. Then what the wire says of the card: a cloned disk
 /// carries another machine's DUID, never its card.
-fn identify<'a>(
+pub fn identify<'a>(
     snapshot: &'a Snapshot,
     request: &Request<'_>,
     from: Ipv6Addr,
@@ -115,7 +115,7 @@ fn identify<'a>(
 }
 
 /// The MAC that a link-local address was made of.
-fn eui64(ip: Ipv6Addr) -> Option<Mac> {
+pub fn eui64(ip: Ipv6Addr) -> Option<Mac> {
     let [.., a, b, c, 0xff, 0xfe, d, e, f] = ip.octets() else { return None };
     let mac = Mac([a ^ 2, b, c, d, e, f]);
     (ip.is_unicast_link_local() && !mac.is_unusable()).then_some(mac)

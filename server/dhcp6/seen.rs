@@ -20,6 +20,8 @@ pub enum What {
     Ignored,
     /// A person should look at it; `detail` says at what.
     Alert,
+    /// What an alert told is over.
+    Cleared,
 }
 
 /// A note about one exchange.

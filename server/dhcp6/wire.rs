@@ -3,6 +3,7 @@
 //! An own walk, because dhcproto 0.15 reads a relay-forward that carries a SOLICIT as garbage and
 //! option 37 as another; tests read our replies back with it.
 
+mod server;
 mod write;
 
 use std::{fmt, net::Ipv6Addr};
@@ -43,6 +44,7 @@ pub mod code {
     pub const RELAY_PORT: u16 = 135;
 }
 use code as option;
+pub use server::{ServerMessage, question};
 pub use write::{Writer, vendor_class, wrapped};
 
 pub const RELAY_FORWARD: u8 = 12;
@@ -379,6 +381,7 @@ impl<'a> Iterator for Options<'a> {
 
 /// For fuzzing: octets in, no panic out.
 pub fn fuzz_one(packet: &[u8]) {
+    let _ = ServerMessage::parse(packet);
     if let Ok(request) = Request::parse(packet) {
         wrapped(vec![0; 4], &request.relays);
     }

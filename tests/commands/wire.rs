@@ -17,15 +17,14 @@ fn before_the_daemon() -> Bench {
 }
 
 fn check(bench: &Bench, mode: &str) -> Vec<(String, String)> {
-    check_on(bench, mode, "\"srv\"")
+    check_with(bench, mode, CONFIG)
 }
 
-/// Level and text of what `check` says of DHCP servers on these interfaces.
-fn check_on(bench: &Bench, mode: &str, interfaces: &str) -> Vec<(String, String)> {
+/// Level and text of what `check` says of DHCP servers, by this configuration.
+fn check_with(bench: &Bench, mode: &str, text: &str) -> Vec<(String, String)> {
     let dir = tempfile::tempdir().unwrap();
     let (config, data) = (dir.path().join("firstlight.toml"), dir.path().join("data"));
-    let text = CONFIG.replace("site = ", &format!("data_dir = {data:?}\nsite = "));
-    let text = text.replace("\"srv\"", interfaces);
+    let text = text.replace("site = ", &format!("data_dir = {data:?}\nsite = "));
     std::fs::write(&config, format!("{text}[dhcp]\nmode = \"{mode}\"\n")).unwrap();
     let command = format!(
         "env -u FIRSTLIGHT_URL -u FIRSTLIGHT_TOKEN {} check --output json --config {}",
@@ -79,10 +78,33 @@ fn an_interface_that_check_cannot_ask_hides_no_server_on_another() {
     let ns = bench.host("rogue", "10.12.0.9/16");
     let _rogue = Other::dnsmasq(&ns, "rogue", RANGE);
     sh(&format!("ip -n {} link add down0 type veth peer name down1", bench.server_ns));
-    let told = check_on(&bench, "server", r#""gone0", "down0", "srv""#);
+    let text = CONFIG.replace("\"srv\"", r#""gone0", "down0", "srv""#);
+    let told = check_with(&bench, "server", &text);
     let texts: Vec<&str> = told.iter().map(|(_, text)| text.as_str()).collect();
     let [rogue, gone, down] = texts[..] else { panic!("{told:?}") };
     assert!(rogue.contains("10.12.0.9") && rogue.contains("srv"), "{rogue}");
     assert!(gone.starts_with("gone0: ") && gone.contains("no such interface"), "{gone}");
     assert!(down.starts_with("down0: ") && down.contains("could not be looked for"), "{down}");
+}
+
+#[test]
+fn check_without_a_daemon_names_another_dhcpv6_server_where_blades_have_ipv6() {
+    let mut bench = before_the_daemon();
+    let ns = bench.host("rogue", "10.12.0.9/16");
+    let server = &bench.server_ns;
+    sh(&format!("ip -n {server} address add fe80::1/64 dev srv nodad"));
+    sh(&format!("ip -n {server} address add fd00:12::1/64 dev srv nodad"));
+    sh(&format!("ip -n {ns} address add fe80::9/64 dev rogue nodad"));
+    sh(&format!("ip -n {ns} address add fd00:12::9/64 dev rogue nodad"));
+    let _rogue = Other::dnsmasq6(&ns, "rogue", "fd00:12::700,fd00:12::7ff,64,10m");
+    let text = format!("{CONFIG}[[subnet]]\ncidr = \"fd00:12::/64\"\n");
+    let told = check_with(&bench, "server", &text);
+    let [(v4, none), (v6, rogue)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((v4.as_str(), none.as_str()), ("ok", "srv: no other DHCP server answers"));
+    assert_eq!(v6, "warning");
+    for word in ["another DHCPv6 server", "DUID 00:", "srv", "fd00:12::7", "a boot file"] {
+        assert!(rogue.contains(word), "{word}: {rogue}");
+    }
+    // Where no blade has IPv6, its IPv6 is nobody's business here.
+    assert_eq!(check(&bench, "server").len(), 1);
 }

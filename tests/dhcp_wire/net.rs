@@ -83,7 +83,7 @@ pub struct Bench {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-pub type Notices = Arc<dyn Fn() -> Vec<firstlight::dhcp::Notice> + Send + Sync>;
+pub type Notices = Arc<dyn Fn() -> Vec<firstlight::boot::watch::Notice> + Send + Sync>;
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);

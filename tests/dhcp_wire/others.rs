@@ -23,8 +23,12 @@ impl Drop for Other {
 }
 
 impl Other {
-    /// Starts `command` in `ns` and waits until it has UDP port 67. `DIR` in it is a directory.
     fn start(ns: &str, command: &str, files: &[(&str, &str)]) -> Other {
+        Other::start_on(67, ns, command, files)
+    }
+
+    /// Starts `command` in `ns` and waits until it has this UDP port. `DIR` in it is a directory.
+    fn start_on(udp: u16, ns: &str, command: &str, files: &[(&str, &str)]) -> Other {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
             fs::write(dir.path().join(name), text).unwrap();
@@ -40,8 +44,8 @@ impl Other {
             .unwrap();
         let other = Other { child, dir };
         let until = Instant::now() + Duration::from_secs(20);
-        while runs(ns, "ss -H -lun sport = 67").stdout.is_empty() {
-            assert!(Instant::now() < until, "{command} has no port 67: {}", other.log());
+        while runs(ns, &format!("ss -H -lun sport = {udp}")).stdout.is_empty() {
+            assert!(Instant::now() < until, "{command} has no port {udp}: {}", other.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         other
@@ -65,12 +69,21 @@ impl Other {
 
     /// dnsmasq on `port`, with a range of 10.12.7.x or what `range` says.
     pub fn dnsmasq(ns: &str, port: &str, range: &str) -> Other {
-        let command = format!(
+        Other::start(ns, &Other::dnsmasq_command(port, range), &[])
+    }
+
+    /// The same by DHCPv6, which names a boot file too.
+    pub fn dnsmasq6(ns: &str, port: &str, range: &str) -> Other {
+        let boots = " --dhcp-option=option6:bootfile-url,tftp://[fd00:12::9]/other.efi";
+        Other::start_on(547, ns, &(Other::dnsmasq_command(port, range) + boots), &[])
+    }
+
+    fn dnsmasq_command(port: &str, range: &str) -> String {
+        format!(
             "dnsmasq --keep-in-foreground --log-facility=- --log-dhcp --conf-file=/dev/null \
              --port=0 --interface={port} --bind-interfaces --no-ping --user=root \
              --dhcp-leasefile=DIR/leases --pid-file= --dhcp-range={range}"
-        );
-        Other::start(ns, &command, &[])
+        )
     }
 
     /// dhcpd of ISC on `port`.

@@ -339,30 +339,12 @@ impl Site {
             "ETCDCTL_API=3 etcdctl --endpoints={} endpoint health 2>&1",
             endpoints.join(",")
         );
-        let output = self
-            .lab
-            .command(
-                "exec",
-                &[
-                    "--",
-                    "ssh",
-                    "-q",
-                    "-i",
-                    key.to_str().unwrap(),
-                    "-o",
-                    "BatchMode=yes",
-                    "-o",
-                    "ConnectTimeout=60",
-                    "-o",
-                    "StrictHostKeyChecking=no",
-                    "-o",
-                    "UserKnownHostsFile=/dev/null",
-                    &format!("core@{address}"),
-                    &ask,
-                ],
-            )
-            .output()
-            .unwrap();
+        let options = "-q -o BatchMode=yes -o ConnectTimeout=60 -o StrictHostKeyChecking=no \
+                       -o UserKnownHostsFile=/dev/null -i";
+        let (key, person) = (key.to_str().unwrap(), format!("core@{address}"));
+        let ssh = ["--", "ssh"].into_iter().chain(options.split_whitespace());
+        let ssh: Vec<&str> = ssh.chain([key, &person, &ask]).collect();
+        let output = self.lab.command("exec", &ssh).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(said.matches("is healthy").count(), members, "{said}");
