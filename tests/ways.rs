@@ -3,7 +3,7 @@
 //! board, to the installed system and home at each later start. Needs root, `make images-arm64 loaders`.
 
 mod beside;
-mod way;
+pub mod way;
 
 use way::{BLADE, LONG, Row, Way};
 

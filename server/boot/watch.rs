@@ -111,13 +111,17 @@ pub struct Watch {
 impl Watch {
     /// Of DHCP; `expected`: another server is to give the addresses.
     pub fn v4(expected: bool, every: Millis) -> Watch {
-        Watch { protocol: DHCP, expected, every, ..Watch::v6(every) }
+        Watch::of("DHCP", expected, every)
     }
 
     /// Of DHCPv6.
     pub fn v6(every: Millis) -> Watch {
+        Watch::of("DHCPv6", false, every)
+    }
+
+    fn of(protocol: &'static str, expected: bool, every: Millis) -> Watch {
         let (servers, asked) = (BTreeMap::new(), BTreeMap::new());
-        Watch { protocol: DHCPV6, expected: false, every, servers, asked }
+        Watch { protocol, expected, every, servers, asked }
     }
 
     /// A question is sent; `local`: another program of this machine has port 67.
@@ -248,9 +252,6 @@ impl Watch {
         notices
     }
 }
-
-const DHCP: &str = "DHCP";
-const DHCPV6: &str = "DHCPv6";
 
 /// Where another server is to give the addresses: which do, or that none does.
 fn expected(interface: &str, here: &[&Foreign], local: bool, asked_for: Millis) -> Vec<Notice> {

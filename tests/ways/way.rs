@@ -24,6 +24,8 @@ pub struct Row {
     pub firmware: &'static str,
     /// BIOS: a ROM that is not iPXE.
     pub foreign_rom: bool,
+    /// Nothing in its network answers IPv4.
+    pub ipv6_alone: bool,
     /// Added to what the rack's inventory says of the blade.
     pub keys: &'static str,
     /// Added to the daemon's configuration.
@@ -49,6 +51,9 @@ impl Way {
         if row.foreign_rom {
             options.extend(["--nic-rom", &rom]);
         }
+        if row.ipv6_alone {
+            options.push("--ipv6");
+        }
         let lab = Lab::up(row.name, &options);
         let inventory = lab.file("inventory.toml");
         let text = fs::read_to_string(&inventory).unwrap();
@@ -67,7 +72,12 @@ impl Way {
             let file = file.unwrap();
             fs::copy(file.path(), to.join(file.file_name())).unwrap();
         }
-        Way { name: row.name, site: Site::serve(lab, &image(), row.config, None).await }
+        let site = Site::serve(lab, &image(), row.config, None).await;
+        if row.ipv6_alone {
+            let gone = ["--", "ip", "address", "delete", "10.12.0.1/16", "dev", "br0"];
+            assert!(site.lab.command("exec", &gone).status().unwrap().success());
+        }
+        Way { name: row.name, site }
     }
 
     /// The blade is given a role and powered on.
@@ -95,7 +105,7 @@ impl Way {
     }
 
     /// Started anew, network first as ever, it is told to boot from its disk, and does.
-    async fn boots_from_its_disk(&self) {
+    pub async fn boots_from_its_disk(&self) {
         let before = self.site.events().await.len();
         self.site.power(BLADE, "cycle").await;
         let began = Instant::now();
