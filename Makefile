@@ -6,13 +6,14 @@ MINUTES := 10
 # One of the folders of tests/fuzz/corpus each.
 FUZZERS := $(notdir $(wildcard tests/fuzz/corpus/*))
 
-.PHONY: help demo test ways fuzz images images-arm64 loaders build packages test-packages fmt lint deny clean
+.PHONY: help demo test ways fuzz bench images images-arm64 loaders build packages test-packages fmt lint deny clean
 
 help:
 	@echo 'make demo [ARGS=--once]  a virtual rack goes from dark to a ready three-member etcd cluster'
 	@echo 'make test                everything that CI runs: format, clippy, cargo-deny, unit, protocol and lab tests'
 	@echo 'make ways                of these, one emulated blade per way to boot: BIOS, UEFI, HTTP, Secure Boot, arm64, IPv6'
 	@echo 'make fuzz [MINUTES=10]   each parser of what a network sends, that long, by libFuzzer'
+	@echo 'make bench [ARGS=…]      CPU, speed and memory beside peers from Debian packages; ARGS=--help tells more'
 	@echo 'make images              the boot image debian-12, built from Debian packages, in $(IMAGE)'
 	@echo 'make images-arm64        the same for arm64 blades, added to it; on another machine by emulation, some minutes'
 	@echo 'make loaders             the programs that firmware loads, from Debian packages, in build/loaders'
@@ -58,6 +59,10 @@ fuzz:
 	        target/fuzz-corpus/$$fuzzer tests/fuzz/corpus/$$fuzzer -- \
 	        -max_total_time=$$(($(MINUTES) * 60)) -max_len=1500 -timeout=10 -print_final_stats=1; \
 	done
+
+bench: test-packages images build
+	boot-assets/install-packages.sh tests/bench/packages.txt
+	python3 tests/bench/bench.py $(ARGS)
 
 fmt:
 	cargo fmt --check
