@@ -4,6 +4,7 @@ mod backup;
 mod changes;
 mod durable;
 mod machines;
+mod notes;
 mod road;
 mod rows;
 mod schema;

@@ -9,6 +9,15 @@ use crate::blade::{AttemptId, Event, Hostname, NewEvent, Phase};
 sql! {
     INSERT_EVENT = "INSERT INTO events (at, kind, blade, mac, attempt, seq, phase, text, detail) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    INSERT_EIGHT = "INSERT INTO events (at, kind, blade, mac, attempt, seq, phase, text, detail) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9), \
+        ($10, $11, $12, $13, $14, $15, $16, $17, $18), \
+        ($19, $20, $21, $22, $23, $24, $25, $26, $27), \
+        ($28, $29, $30, $31, $32, $33, $34, $35, $36), \
+        ($37, $38, $39, $40, $41, $42, $43, $44, $45), \
+        ($46, $47, $48, $49, $50, $51, $52, $53, $54), \
+        ($55, $56, $57, $58, $59, $60, $61, $62, $63), \
+        ($64, $65, $66, $67, $68, $69, $70, $71, $72)";
     EVENT_WITH_SEQ = "SELECT COUNT(*) FROM events WHERE attempt = $1 AND seq = $2";
     EVENTS_AFTER = "SELECT id, at, kind, blade, mac, attempt, phase, text, detail FROM events \
         WHERE id > $1 ORDER BY id LIMIT $2";
@@ -58,20 +67,43 @@ impl Row {
     }
 }
 
+/// The columns of one line, in the order of `INSERT_EVENT`.
+macro_rules! row {
+    ($query:expr, $event:expr, $seq:expr) => {{
+        let event: &NewEvent = $event;
+        $query
+            .bind(event.at)
+            .bind(event.kind.as_str())
+            .bind(event.blade.as_ref().map(Hostname::as_str))
+            .bind(event.mac.map(|mac| mac.to_string()))
+            .bind(event.attempt.map(|id| id.to_string()))
+            .bind($seq)
+            .bind(event.phase.map(|phase| phase.as_str()))
+            .bind(clean(&event.text))
+            .bind((!event.detail.is_null()).then(|| event.detail.to_string()))
+    }};
+}
+
 /// Appends a line. `seq` is a blade's own number of its report.
 pub async fn append(tx: &mut Tx, event: &NewEvent, seq: Option<i64>) -> Result<()> {
-    let detail = (!event.detail.is_null()).then(|| event.detail.to_string());
-    on!(tx, conn => sqlx::query(INSERT_EVENT)
-        .bind(event.at)
-        .bind(event.kind.as_str())
-        .bind(event.blade.as_ref().map(Hostname::as_str))
-        .bind(event.mac.map(|mac| mac.to_string()))
-        .bind(event.attempt.map(|id| id.to_string()))
-        .bind(seq)
-        .bind(event.phase.map(|phase| phase.as_str()))
-        .bind(clean(&event.text))
-        .bind(detail)
-        .execute(conn).map_ok(drop))?;
+    on!(tx, conn => row!(sqlx::query(INSERT_EVENT), event, seq).execute(conn).map_ok(drop))?;
+    Ok(())
+}
+
+/// Appends lines that no blade has numbered, several with each statement: a statement costs more
+/// than its rows.
+pub async fn append_all(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
+    let (eights, rest) = events.as_chunks::<8>();
+    for eight in eights {
+        on!(tx, conn => eight
+            .iter()
+            .fold(sqlx::query(INSERT_EIGHT), |query, event| row!(query, event, None::<i64>))
+            .execute(conn)
+            .map_ok(drop))?;
+    }
+    for event in rest {
+        append(tx, event, None).await?;
+    }
     Ok(())
 }
 

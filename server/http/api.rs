@@ -178,7 +178,7 @@ pub async fn described(app: &App, name: &str) -> Result<Value, ApiError> {
     let mut tx = app.journal.db().read().await?;
     let attempts = db::attempts_of(&mut tx, &blade.name, 20).await?;
     let events = db::events_of_blade(&mut tx, &blade.name, 200).await?;
-    let view = view::blade_view(blade, attempts.first(), journal::now());
+    let view = view::blade_view(&snapshot, blade, attempts.first(), journal::now());
     drop(tx);
     let learned = machines::learned(app, &blade.macs).await?;
     let learned = learned.map(|one| json!({ "reported": one.reported, "machine": one.machine }));

@@ -38,7 +38,12 @@ pub async fn cluster(State(app): State<Shared>, Path(name): Path<String>) -> Ans
     let blades: Vec<_> = snapshot
         .members_of(cluster)
         .map(|(_, blade)| {
-            view::blade_view(blade, rows.iter().find(|row| row.blade == blade.name), journal::now())
+            view::blade_view(
+                &snapshot,
+                blade,
+                rows.iter().find(|row| row.blade == blade.name),
+                journal::now(),
+            )
         })
         .collect();
     Ok(Json(json!({ "cluster": cluster, "blades": blades })))

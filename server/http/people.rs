@@ -16,11 +16,18 @@ pub fn router(app: Shared) -> Router {
     Router::new()
         .merge(pages::router())
         .nest("/api/v1", api::router())
+        .route_layer(middleware::from_fn_with_state(app.clone(), up_to_date))
         .route("/healthz", axum::routing::get(|| async { "ok\n" }))
         .route("/readyz", axum::routing::get(api::readyz))
         .route("/metrics", axum::routing::get(metrics))
         .layer(middleware::from_fn(guard))
         .with_state(app)
+}
+
+/// What was seen before a person asks is in the answer.
+async fn up_to_date(State(app): State<Shared>, request: Request, next: Next) -> Response<Body> {
+    app.journal.catch_up().await;
+    next.run(request).await
 }
 
 async fn metrics(State(app): State<Shared>) -> impl IntoResponse {

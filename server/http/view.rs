@@ -124,7 +124,7 @@ pub fn overview(
     let views: Vec<BladeView> = snapshot
         .blades
         .iter()
-        .map(|blade| blade_view(blade, rows.get(&blade.name).copied(), now))
+        .map(|blade| blade_view(snapshot, blade, rows.get(&blade.name).copied(), now))
         .collect();
     let clusters = snapshot.clusters.values();
     Overview {
@@ -195,7 +195,12 @@ fn cluster_view(
 }
 
 /// One blade, with its newest attempt.
-pub fn blade_view(blade: &Blade, row: Option<&AttemptRow>, now: Millis) -> BladeView {
+pub fn blade_view(
+    snapshot: &Snapshot,
+    blade: &Blade,
+    row: Option<&AttemptRow>,
+    now: Millis,
+) -> BladeView {
     let class = match (row, &blade.intent) {
         (Some(row), _) => row.standing.class(),
         (None, Intent::Wait(why)) if why.starts_with("held") => Class::Held,
@@ -211,7 +216,7 @@ pub fn blade_view(blade: &Blade, row: Option<&AttemptRow>, now: Millis) -> Blade
         macs: blade.macs.clone(),
         ip: blade.ip,
         ip6: blade.ip6,
-        switch_port: blade.switch_port.clone(),
+        switch_port: snapshot.switch_port(blade).map(str::to_owned),
         arch: blade.arch.map(|arch| arch.to_string()),
         cluster: blade.member.as_ref().map(|member| member.cluster.clone()),
         role: blade.member.as_ref().map(|member| member.role.clone()),

@@ -22,6 +22,6 @@ pub use lldp::Neighbour;
 pub use machine::{BmcSeen, FirmwareKind, Machine, Nic, SeenDisk, Word};
 pub use racking::{Mark, Oddity, Racked, Reported, Wish, marks, name_of, rack};
 pub use snapshot::{
-    Attempt, Blade, Intent, Lease, LeaseState, Member, Snapshot, StateOf, Whereabouts, address6,
-    addresses,
+    Attempt, Blade, Intent, Lease, LeaseState, Member, Move, Snapshot, StateOf, Whereabouts,
+    address6, addresses,
 };

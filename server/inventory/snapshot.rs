@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use ipnet::Ipv6Net;
@@ -63,8 +64,6 @@ pub struct Blade {
     pub member: Option<Member>,
     pub intent: Intent,
     pub attempt: Option<Attempt>,
-    /// Where its network card was last seen plugged in, by the words of a relay.
-    pub switch_port: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +95,15 @@ pub struct Whereabouts {
     pub port: Option<String>,
 }
 
+/// What was learned of where a MAC is.
+#[derive(Debug, Clone)]
+pub enum Move {
+    /// It is here, and nobody else has its address.
+    Here(Mac, Whereabouts),
+    /// This MAC, which is no blade's, has the address now.
+    Lost(Ipv4Addr, Mac),
+}
+
 /// Tells what a blade is to be given, and its newest attempt.
 pub type StateOf<'a> = dyn Fn(&Hostname, Option<&Member>) -> (Intent, Option<Attempt>) + 'a;
 
@@ -105,17 +113,20 @@ pub struct Snapshot {
     pub subnets6: Vec<Subnet6>,
     pub lease_seconds: u32,
     pub serve_unknown: bool,
-    pub blades: Vec<Blade>,
-    pub clusters: BTreeMap<Hostname, ClusterDoc>,
-    pub boot_rules: Vec<BootRule>,
+    pub blades: Arc<Vec<Blade>>,
+    pub clusters: Arc<BTreeMap<Hostname, ClusterDoc>>,
+    pub boot_rules: Arc<Vec<BootRule>>,
     /// Blades that have no address reserved.
     pub without_address: usize,
     /// Some blades' addresses are known only from what is seen on the network.
     pub learns: bool,
-    by_mac: HashMap<Mac, usize>,
-    by_ip: HashMap<Ipv4Addr, usize>,
-    by_ip6: HashMap<Ipv6Addr, usize>,
-    by_name: HashMap<Hostname, usize>,
+    // Shared by the snapshots that differ only in where blades are.
+    by_mac: Arc<HashMap<Mac, usize>>,
+    by_ip: Arc<HashMap<Ipv4Addr, usize>>,
+    by_ip6: Arc<HashMap<Ipv6Addr, usize>>,
+    by_name: Arc<HashMap<Hostname, usize>>,
+    /// Other servers give addresses (proxy mode).
+    proxy: bool,
     whereabouts: HashMap<Mac, Whereabouts>,
     /// Addresses that blades use without having them reserved.
     in_use: HashMap<Ipv4Addr, usize>,
@@ -141,7 +152,6 @@ impl Blade {
             member: None,
             intent,
             attempt: None,
-            switch_port: None,
         }
     }
 }
@@ -151,13 +161,14 @@ impl Snapshot {
     /// given, and its newest attempt.
     pub fn build(config: &Config, document: &Document, state: &StateOf<'_>) -> Snapshot {
         let members = members(document);
+        let clusters = document.clusters.iter().map(|c| (c.name.clone(), c.clone()));
         let mut snapshot = Snapshot {
             subnets: config.subnets.clone(),
             subnets6: config.subnets6.clone(),
             lease_seconds: config.dhcp.lease.0,
             serve_unknown: config.dhcp.unknown == Unknown::Discover,
-            clusters: document.clusters.iter().map(|c| (c.name.clone(), c.clone())).collect(),
-            boot_rules: document.boot_rules.clone(),
+            clusters: Arc::new(clusters.collect()),
+            boot_rules: Arc::new(document.boot_rules.clone()),
             ..Snapshot::default()
         };
         for doc in &document.blades {
@@ -172,11 +183,11 @@ impl Snapshot {
     fn push(&mut self, blade: Blade) {
         let index = self.blades.len();
         self.without_address += usize::from(blade.ip.is_none());
-        self.by_mac.extend(blade.macs.iter().map(|mac| (*mac, index)));
-        self.by_ip.extend(blade.ip.map(|ip| (ip, index)));
-        self.by_ip6.extend(blade.ip6.map(|ip| (ip, index)));
-        self.by_name.insert(blade.name.clone(), index);
-        self.blades.push(blade);
+        Arc::make_mut(&mut self.by_mac).extend(blade.macs.iter().map(|mac| (*mac, index)));
+        Arc::make_mut(&mut self.by_ip).extend(blade.ip.map(|ip| (ip, index)));
+        Arc::make_mut(&mut self.by_ip6).extend(blade.ip6.map(|ip| (ip, index)));
+        Arc::make_mut(&mut self.by_name).insert(blade.name.clone(), index);
+        Arc::make_mut(&mut self.blades).push(blade);
     }
 
     pub fn by_mac(&self, mac: Mac) -> Option<&Blade> {
@@ -207,25 +218,57 @@ impl Snapshot {
         self.blades.iter().find(|blade| blade.duid.as_ref().is_some_and(|own| own.is(duid)))
     }
 
-    /// Adds where blades were seen. An address counts where it is not given by us, or given from
-    /// a pool to a blade without a reservation; a reservation of another blade wins.
+    /// Adds where blades were seen; no address may be there twice.
     pub fn with_whereabouts(
         mut self,
         proxy: bool,
         seen: impl IntoIterator<Item = (Mac, Whereabouts)>,
     ) -> Snapshot {
-        for (mac, here) in seen {
-            let Some(index) = self.by_mac.get(&mac).copied() else { continue };
-            if let Some(ip) = here.ip.filter(|_| proxy || self.blades[index].ip.is_none()) {
-                self.in_use.insert(ip, index);
-            }
-            if here.port.is_some() {
-                self.blades[index].switch_port.clone_from(&here.port);
-            }
-            self.whereabouts.insert(mac, here);
-        }
+        self.proxy = proxy;
         self.learns = proxy || self.without_address > 0;
+        let ours = seen.into_iter().filter(|(mac, _)| self.by_mac.contains_key(mac)).collect();
+        self.whereabouts = ours;
+        self.in_use = self.used();
         self
+    }
+
+    /// The same inventory after blades moved.
+    pub fn moved(&self, moves: impl IntoIterator<Item = Move>) -> Snapshot {
+        let mut next = self.clone();
+        for one in moves {
+            let (ip, mac) = match &one {
+                Move::Here(mac, here) => (here.ip, *mac),
+                Move::Lost(ip, mac) => (Some(*ip), *mac),
+            };
+            if ip.is_some() {
+                let others = next.whereabouts.iter_mut().filter(|(other, _)| **other != mac);
+                let left = others.filter(|(_, here)| here.ip == ip);
+                left.for_each(|(_, here)| here.ip = None);
+            }
+            if let Move::Here(mac, here) = one
+                && next.by_mac.contains_key(&mac)
+            {
+                next.whereabouts.insert(mac, here);
+            }
+        }
+        next.in_use = next.used();
+        next
+    }
+
+    /// An address counts where it is not given by us, or given from a pool to a blade without a
+    /// reservation.
+    fn used(&self) -> HashMap<Ipv4Addr, usize> {
+        let at = |(mac, here): (&Mac, &Whereabouts)| {
+            let index = *self.by_mac.get(mac)?;
+            let ip = here.ip.filter(|_| self.proxy || self.blades[index].ip.is_none())?;
+            Some((ip, index))
+        };
+        self.whereabouts.iter().filter_map(at).collect()
+    }
+
+    /// Where a network card of this blade was last seen plugged in, by the words of a relay.
+    pub fn switch_port(&self, blade: &Blade) -> Option<&str> {
+        blade.macs.iter().find_map(|mac| self.whereabouts(*mac)?.port.as_deref())
     }
 
     /// Where this MAC of a blade was last seen.

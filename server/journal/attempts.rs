@@ -64,17 +64,27 @@ pub(super) fn apply(write: &mut Write, row: &mut AttemptRow, step: Step) -> bool
     true
 }
 
-/// Writes what a service saw, and moves the blade's attempt if that is evidence.
-pub(super) async fn saw(write: &mut Write, sighting: Sighting) -> Result<()> {
+/// Writes what services saw, and moves a blade's attempt where that is evidence.
+pub(super) async fn saw(write: &mut Write, seen: &[&Sighting]) -> Result<()> {
+    let mut events = Vec::with_capacity(seen.len());
+    for sighting in seen {
+        events.push(evidence(write, sighting).await?);
+    }
+    db::append_all(&mut write.tx, &events).await
+}
+
+async fn evidence(write: &mut Write, sighting: &Sighting) -> Result<NewEvent> {
     let mut event = NewEvent {
         blade: sighting.blade.clone(),
         mac: sighting.mac,
-        detail: sighting.detail,
-        ..NewEvent::new(write.now, sighting.kind, sighting.text)
+        detail: sighting.detail.clone(),
+        ..NewEvent::new(write.now, sighting.kind, sighting.text.clone())
     };
     let row = match &sighting.blade {
-        Some(blade) => db::latest_attempt(&mut write.tx, blade).await?,
-        None => None,
+        Some(blade) if write.may_be_going(blade) => {
+            db::latest_attempt(&mut write.tx, blade).await?
+        }
+        _ => None,
     };
     if let Some(mut row) = row.filter(|row| !row.standing.outcome.is_over()) {
         event.attempt = Some(row.id);
@@ -85,7 +95,7 @@ pub(super) async fn saw(write: &mut Write, sighting: Sighting) -> Result<()> {
         }
         event.phase = Some(row.standing.phase);
     }
-    db::append(&mut write.tx, &event, None).await
+    Ok(event)
 }
 
 /// A boot packet of a blade that called back "installed" is its reboot.

@@ -7,9 +7,9 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -18,9 +18,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     blade::{Hostname, Kind, Mac, Millis, NewEvent, Phase},
-    config::{Config, DhcpMode},
-    db::{self, Db, DbError, Tx},
-    inventory::{self, Snapshot},
+    config::Config,
+    db::{self, Db, DbError},
+    inventory::Snapshot,
 };
 
 mod attempts;
@@ -29,21 +29,23 @@ mod leases;
 mod machines;
 mod reports;
 mod whereabouts;
+mod writer;
 
 pub use attempts::Begun;
 pub use changes::{Applied, ApplyError, ApplyRequest, Judge};
 pub use leases::LeaseChange;
 pub use machines::{Discovery, MOST_WAITING};
 pub use reports::ReportAnswer;
+pub use writer::Write;
+use writer::{Job, Note, Reply, Shared, Work, load_snapshot};
 
 type Result<T> = std::result::Result<T, DbError>;
-type Reply = Box<dyn FnOnce() + Send>;
-type Job = Box<dyn for<'a> FnOnce(&'a mut Write) -> BoxFuture<'a, Result<Reply>> + Send>;
 
 /// Jobs that may wait; packets beyond it are counted, not waited for.
 const QUEUE: usize = 65_536;
-/// Jobs that share one commit.
-const GROUP: usize = 512;
+
+/// How long a page waits for what was just seen.
+const CATCH_UP: Duration = Duration::from_millis(250);
 
 /// What a service saw: a line for the journal, and evidence that the blade is in a phase.
 #[derive(Debug, Clone)]
@@ -57,14 +59,6 @@ pub struct Sighting {
     pub detail: serde_json::Value,
 }
 
-/// A transaction with the moment it happens at; given to each job in turn.
-pub struct Write {
-    pub tx: Tx,
-    pub now: Millis,
-    /// Set when packets are to be answered differently from now on.
-    pub intents_changed: bool,
-}
-
 struct Inner {
     db: Db,
     config: Arc<Config>,
@@ -72,6 +66,8 @@ struct Inner {
     snapshot: Arc<ArcSwap<Snapshot>>,
     changed: watch::Sender<()>,
     dropped: AtomicU64,
+    /// Notes that are not written yet.
+    waiting: AtomicUsize,
     trouble: ArcSwap<Option<String>>,
 }
 
@@ -101,6 +97,7 @@ impl Journal {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             changed: watch::Sender::new(()),
             dropped: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
             trouble: ArcSwap::from_pointee(None),
         };
         let shared = Shared {
@@ -110,7 +107,7 @@ impl Journal {
             stale: false,
         };
         let journal = Journal(Arc::new(inner));
-        let writer = tokio::spawn(run(queue, shared, Arc::downgrade(&journal.0)));
+        let writer = tokio::spawn(writer::run(queue, shared, Arc::downgrade(&journal.0)));
         Ok((journal, writer))
     }
 
@@ -141,20 +138,13 @@ impl Journal {
     /// Notes what a service saw, off the packet's way. Never waits: with a full queue the
     /// sighting is dropped, counted and logged.
     pub fn saw(&self, sighting: Sighting) {
-        self.queue(move |write| Box::pin(attempts::saw(write, sighting)));
+        self.queue(Note::Saw(Box::new(sighting)));
     }
 
-    fn queue<F>(&self, work: F)
-    where
-        F: for<'a> FnOnce(&'a mut Write) -> BoxFuture<'a, Result<()>> + Send + 'static,
-    {
-        let job: Job = Box::new(move |write| {
-            Box::pin(async move {
-                work(write).await?;
-                Ok(Box::new(|| ()) as Reply)
-            })
-        });
-        if self.0.jobs.try_send(job).is_err() {
+    fn queue(&self, note: Note) {
+        self.0.waiting.fetch_add(1, Ordering::AcqRel);
+        if self.0.jobs.try_send(Job::Note(note)).is_err() {
+            self.0.waiting.fetch_sub(1, Ordering::AcqRel);
             let before = self.0.dropped.fetch_add(1, Ordering::Relaxed);
             if before.is_multiple_of(1000) {
                 tracing::warn!(
@@ -165,6 +155,20 @@ impl Journal {
         }
     }
 
+    /// Returns when all that was noted before is written and in the snapshot.
+    pub async fn settle(&self) -> Result<()> {
+        self.write(|_| Box::pin(async { Ok(()) })).await
+    }
+
+    /// The same for people's pages: costs nothing where nothing waits, and does not wait for a
+    /// database that is in trouble.
+    pub async fn catch_up(&self) {
+        if self.0.waiting.load(Ordering::Acquire) > 0 {
+            // Late or failed, the page shows what is written.
+            let _ = tokio::time::timeout(CATCH_UP, self.settle()).await;
+        }
+    }
+
     /// Runs `work` in the next group commit and returns its result once that is durable.
     pub async fn write<R, F>(&self, work: F) -> Result<R>
     where
@@ -172,7 +176,7 @@ impl Journal {
         F: for<'a> FnOnce(&'a mut Write) -> BoxFuture<'a, Result<R>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |write| {
+        let work: Work = Box::new(move |write| {
             Box::pin(async move {
                 let result = work(write).await;
                 let undone = result.as_ref().err().map(|error| DbError::Undone(error.to_string()));
@@ -191,7 +195,7 @@ impl Journal {
             message: "it could not be written, or not be answered from; see the log for why"
                 .to_owned(),
         };
-        self.0.jobs.send(job).await.map_err(|_| lost())?;
+        self.0.jobs.send(Job::Write(work)).await.map_err(|_| lost())?;
         answered.await.map_err(|_| lost())?
     }
 
@@ -202,95 +206,4 @@ impl Journal {
         })
         .await
     }
-}
-
-struct Shared {
-    db: Db,
-    config: Arc<Config>,
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    /// The snapshot is older than the database: loading it failed, and is tried again with the
-    /// next group.
-    stale: bool,
-}
-
-async fn run(mut queue: mpsc::Receiver<Job>, mut shared: Shared, inner: std::sync::Weak<Inner>) {
-    let mut group = Vec::with_capacity(GROUP);
-    while queue.recv_many(&mut group, GROUP).await > 0 {
-        let mut undone = None;
-        let result = commit(&mut shared, group.drain(..), &mut undone).await;
-        let trouble = result.as_ref().err().or(undone.as_ref());
-        let trouble = trouble.map(|error| format!("the journal cannot write: {error}"));
-        if let Some(inner) = inner.upgrade() {
-            if trouble != **inner.trouble.load() {
-                match &trouble {
-                    Some(trouble) => {
-                        tracing::error!("{trouble}; nothing is acknowledged until it can")
-                    }
-                    None => tracing::info!("the journal can write again"),
-                }
-                inner.trouble.store(Arc::new(trouble));
-            }
-            inner.changed.send_replace(());
-        }
-        if let Ok(replies) = result {
-            replies.into_iter().for_each(|reply| reply());
-        }
-    }
-}
-
-/// Runs the jobs in one transaction, each in its own savepoint, so that one that fails takes
-/// nothing of the others with it.
-async fn commit(
-    shared: &mut Shared,
-    jobs: impl Iterator<Item = Job>,
-    undone: &mut Option<DbError>,
-) -> Result<Vec<Reply>> {
-    let mut write = Write { tx: shared.db.begin().await?, now: now(), intents_changed: false };
-    let mut replies = Vec::new();
-    for job in jobs {
-        db::savepoint(&mut write.tx).await?;
-        let intents_before = write.intents_changed;
-        match job(&mut write).await {
-            Ok(reply) => {
-                db::release_savepoint(&mut write.tx).await?;
-                replies.push(reply);
-            }
-            Err(error) => {
-                write.intents_changed = intents_before;
-                db::rollback_savepoint(&mut write.tx).await?;
-                *undone = Some(error);
-            }
-        }
-    }
-    let Write { tx, intents_changed, .. } = write;
-    tx.commit().await?;
-    shared.stale |= intents_changed;
-    if shared.stale {
-        shared.snapshot.store(Arc::new(load_snapshot(&shared.db, &shared.config).await?));
-        shared.stale = false;
-    }
-    Ok(replies)
-}
-
-async fn load_snapshot(db: &Db, config: &Config) -> Result<Snapshot> {
-    let mut tx = db.read().await?;
-    let document = db::load_inventory(&mut tx).await?;
-    let attempts = db::latest_attempts(&mut tx).await?;
-    let holds = db::holds(&mut tx).await?;
-    let whereabouts = db::whereabouts(&mut tx).await?;
-    let by_blade: std::collections::HashMap<_, _> =
-        attempts.iter().map(|row| (&row.blade, row)).collect();
-    let holds: std::collections::HashMap<_, _> = holds.into_iter().collect();
-    let snapshot = Snapshot::build(config, &document, &|name, member| {
-        let row = by_blade.get(name);
-        let attempt = row.map(|row| inventory::Attempt {
-            id: row.id,
-            number: row.number,
-            standing: row.standing,
-        });
-        let reason = row.and_then(|row| row.reason.as_deref());
-        let hold = holds.get(name).map(String::as_str);
-        (inventory::intent(member, attempt.as_ref(), reason, hold), attempt)
-    });
-    Ok(snapshot.with_whereabouts(config.dhcp.mode == DhcpMode::Proxy, whereabouts))
 }

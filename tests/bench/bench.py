@@ -94,8 +94,8 @@ def benches(ours):
     dhcp_servers = [ours, Isc(), Kea(), Dnsmasq()]
     tftp_servers = [ours, Atftpd()]
     return {
-        "dhcp: 1,000 reservations": (dhcp(1000, False, 1000, 5), dhcp_servers),
-        "dhcp: 10,000 reservations": (dhcp(10000, False, 1000, 5), [ours, Isc(), Kea()]),
+        "dhcp: 1,000 reservations": (dhcp(1000, False, 4000, 5), dhcp_servers),
+        "dhcp: 10,000 reservations": (dhcp(10000, False, 4000, 5), [ours, Isc(), Kea()]),
         "dhcp: pool, durable": (dhcp(10000, True, 500, 5), dhcp_servers),
         "tftp: one client, window 1": (tftp(1, 1), [*tftp_servers, Dnsmasq()]),
         "tftp: one client, window 16": (tftp(16, 1), tftp_servers),

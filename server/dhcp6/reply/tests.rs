@@ -321,7 +321,7 @@ fn rfc5970_s3_1_each_boot_program_is_told_where_its_next_one_is() {
 #[test]
 fn an_installed_blade_is_told_no_boot_file() {
     let mut bench = bench();
-    bench.snapshot.blades[0].intent = Intent::Local;
+    std::sync::Arc::make_mut(&mut bench.snapshot.blades)[0].intent = Intent::Local;
     let pxe = boots(7, "PXEClient:Arch:00007:UNDI:003001");
     let answer = bench.answer(&message(1, LL_B01, &[ia(&[]), pxe]), B01);
     assert_eq!((url(&answer), given(&answer)), (None, reserved("fd00:12::1:1")));

@@ -148,7 +148,7 @@ async fn home(State(app): State<Shared>, visitor: Visitor, Query(asked): Query<H
         let mut beside = racks::Beside { tray, chosen: None, log: Vec::new() };
         if let Some(blade) = chosen {
             let looked = look(&app, blade).await?;
-            let view = view::blade_view(blade, looked.attempts.first(), journal::now());
+            let view = view::blade_view(&snapshot, blade, looked.attempts.first(), journal::now());
             beside.chosen = Some(facts(&looked.known(&view, &snapshot), &words, false));
         } else {
             let mut tx = app.journal.db().read().await?;
@@ -182,7 +182,7 @@ async fn blade(State(app): State<Shared>, visitor: Visitor, Path(name): Path<Str
         let snapshot = app.snapshot.load_full();
         let blade = snapshot.by_name(&name).ok_or_else(|| ApiError::missing("blade", &name))?;
         let looked = look(&app, blade).await?;
-        let view = view::blade_view(blade, looked.attempts.first(), journal::now());
+        let view = view::blade_view(&snapshot, blade, looked.attempts.first(), journal::now());
         let page = visitor.page(&app, "racks", &name).following(looked.last_event);
         let known = looked.known(&view, &snapshot);
         let words = visitor.words();
@@ -247,7 +247,7 @@ async fn planned(
         let blade = snapshot.by_name(step.blade.as_str())?;
         let row = rows.iter().find(|row| row.blade == blade.name);
         let hardware = row.and_then(|row| hardware::read(row.hello.as_deref()?));
-        let view = view::blade_view(blade, row, journal::now());
+        let view = view::blade_view(&snapshot, blade, row, journal::now());
         Some(tables::step(step, &view, blade::disk_lost(hardware.as_ref(), blade, &words), &words))
     };
     let steps = plan.blades.iter().filter_map(step).collect();

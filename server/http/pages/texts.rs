@@ -86,7 +86,7 @@ texts! {
     hardware: "Hardware", "硬件";
     hardware_none: "Not known before the blade's live system has reported.", "刀片的临时系统上报之前未知。";
     cpu: "CPU", "处理器";
-    cores: "CPU × {n}, {arch}", "CPU × {n}，{arch}";
+    cores: "threads: {n}, {arch}", "{n} 线程，{arch}";
     memory: "Memory", "内存";
     disk: "Disk", "磁盘";
     disk_data: "holds data", "有数据";
