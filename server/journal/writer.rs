@@ -106,12 +106,12 @@ async fn gather(queue: &mut mpsc::Receiver<Job>, group: &mut Vec<Job>) -> bool {
     if queue.recv_many(group, GROUP).await == 0 {
         return false;
     }
-    let alone = tokio::time::sleep(COMPANY);
-    tokio::pin!(alone);
+    let end = tokio::time::sleep(COMPANY);
+    tokio::pin!(end);
     while group.len() < GROUP && !group.iter().any(|job| matches!(job, Job::Write(_))) {
         let room = GROUP - group.len();
         tokio::select! {
-            () = &mut alone => break,
+            () = &mut end => break,
             more = queue.recv_many(group, room) => if more == 0 { break },
         }
     }
