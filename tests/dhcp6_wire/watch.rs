@@ -1,6 +1,6 @@
 //! Another DHCPv6 server on the network.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use firstlight::{
     dhcp6::{
@@ -11,22 +11,13 @@ use firstlight::{
 };
 
 use super::{Bench, OURS, sh};
-use crate::dhcp_wire::others::Other;
+use crate::dhcp_wire::others::{Other, notice};
 
 const RANGE: &str = "fd00:12::700,fd00:12::7ff,64,10m";
 
-/// Until a notice says it, at most twenty seconds.
 fn told(bench: &Bench, want: impl Fn(&str) -> bool) -> (bool, String) {
-    let (notices, _) = bench.tells.clone().unwrap();
-    let until = Instant::now() + Duration::from_secs(20);
-    loop {
-        let all = notices();
-        if let Some(notice) = all.iter().find(|notice| want(&notice.text)) {
-            return (notice.warning, notice.text.clone());
-        }
-        assert!(Instant::now() < until, "{all:#?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let (notices, _) = bench.tells.as_ref().unwrap();
+    notice(notices, Duration::from_secs(20), want)
 }
 
 /// b01 takes an address of another server (RFC 8415 §18.2.2).

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::net::runs;
+use super::net::{Notices, runs};
 
 /// A program of somebody else; stopped when it is dropped.
 pub struct Other {
@@ -92,5 +92,22 @@ impl Other {
                       subnet 10.12.0.0 netmask 255.255.0.0 { range 10.12.7.1 10.12.7.50; }\n";
         let command = format!("dhcpd -4 -f -d --no-pid -cf DIR/dhcpd.conf -lf DIR/leases {port}");
         Other::start(ns, &command, &[("dhcpd.conf", config), ("leases", "")])
+    }
+}
+
+/// Is it a warning, and the text, of the first notice of other servers that is wanted; waits for it so long.
+pub fn notice(
+    notices: &Notices,
+    patience: Duration,
+    want: impl Fn(&str) -> bool,
+) -> (bool, String) {
+    let until = Instant::now() + patience;
+    loop {
+        let all = notices();
+        if let Some(notice) = all.iter().find(|notice| want(&notice.text)) {
+            return (notice.warning, notice.text.clone());
+        }
+        assert!(Instant::now() < until, "{all:#?}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,6 +1,6 @@
 //! Another DHCP server on the network.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dhcproto::v4::{DhcpOption, MessageType};
 use firstlight::{config::DhcpMode, dhcp::What, inventory::Intent};
@@ -8,7 +8,7 @@ use firstlight::{config::DhcpMode, dhcp::What, inventory::Intent};
 use super::{
     message,
     net::{Bench, CONFIG, INVENTORY, runs, snapshot},
-    others::Other,
+    others::{Other, notice},
 };
 
 const B01: [u8; 6] = [0x52, 0x54, 0, 0, 1, 1];
@@ -20,18 +20,9 @@ fn bench(mode: DhcpMode) -> Bench {
     bench
 }
 
-/// Until a notice says it, at most ten seconds.
 fn told(bench: &Bench, want: impl Fn(&str) -> bool) -> (bool, String) {
-    let (notices, _) = bench.tells.clone().unwrap();
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
-        let all = notices();
-        if let Some(notice) = all.iter().find(|notice| want(&notice.text)) {
-            return (notice.warning, notice.text.clone());
-        }
-        assert!(Instant::now() < until, "{all:#?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let (notices, _) = bench.tells.as_ref().unwrap();
+    notice(notices, Duration::from_secs(10), want)
 }
 
 #[test]

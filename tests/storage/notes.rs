@@ -5,13 +5,12 @@ use std::net::Ipv4Addr;
 use firstlight::{
     blade::{Kind, Mac, NewEvent, Phase},
     config::{Config, DhcpMode},
-    db::Db,
     inventory::Whereabouts,
     journal::{Journal, Sighting},
 };
 use rstest::rstest;
 
-use super::{begun, events, name};
+use super::{begun, events, name, set_phase};
 use crate::support::{CONFIG, Database, Engine, Postgres, Sqlite};
 
 fn line(blade: &str, text: &str) -> Sighting {
@@ -33,17 +32,7 @@ async fn a_line_that_cannot_be_written_takes_none_of_the_others_with_it(
     let base = engine.database().await;
     let journal = base.journal().await;
     begun(&journal).await;
-    let set_phase = async |phase: &'static str| {
-        let text = "UPDATE attempts SET phase = $1";
-        match &base.db {
-            Db::Lite { writer, .. } => {
-                sqlx::query(text).bind(phase).execute(writer).await.map(drop)
-            }
-            Db::Pg(pool) => sqlx::query(text).bind(phase).execute(pool).await.map(drop),
-        }
-        .unwrap();
-    };
-    set_phase("nonsense").await;
+    set_phase(&base.db, "nonsense").await;
     for n in 0..20 {
         journal.saw(line("b1", "evidence about what cannot be read"));
         journal.saw(line("b2", &format!("line {n}")));
@@ -56,7 +45,7 @@ async fn a_line_that_cannot_be_written_takes_none_of_the_others_with_it(
     assert!(texts.iter().all(|text| !text.starts_with("evidence")), "{texts:?}");
     assert!(journal.trouble().is_some_and(|trouble| trouble.contains("\"nonsense\" is no phase")));
 
-    set_phase("off").await;
+    set_phase(&base.db, "off").await;
     journal.note(NewEvent::new(0, Kind::Alert, "any write")).await.unwrap();
     assert_eq!(journal.trouble(), None);
 }

@@ -4,14 +4,14 @@ use firstlight::{
     blade::{
         AttemptId, Hostname, Kind, MAX_TRIES, NewEvent, Outcome, Phase, ReportState, Standing, Step,
     },
-    db::{self, Db, DbError},
+    db::{self, DbError},
     inventory::Intent,
     journal::{Begun, Journal, ReportAnswer, Sighting},
 };
 use rstest::rstest;
 use serde_json::json;
 
-use super::{attempt, begun, events, name, report};
+use super::{attempt, begun, events, name, report, set_phase};
 use crate::support::{Engine, Postgres, Sqlite};
 
 fn intent(journal: &Journal, blade: &str) -> Intent {
@@ -317,22 +317,12 @@ async fn a_snapshot_that_could_not_be_loaded_is_loaded_with_the_next_write(
     let base = engine.database().await;
     let journal = base.journal().await;
     begun(&journal).await;
-    let set_phase = async |phase: &'static str| {
-        let text = "UPDATE attempts SET phase = $1";
-        match &base.db {
-            Db::Lite { writer, .. } => {
-                sqlx::query(text).bind(phase).execute(writer).await.map(drop)
-            }
-            Db::Pg(pool) => sqlx::query(text).bind(phase).execute(pool).await.map(drop),
-        }
-        .unwrap();
-    };
-    set_phase("nonsense").await;
+    set_phase(&base.db, "nonsense").await;
     journal.hold(name("b2"), "disk swap".into()).await.unwrap_err();
     let trouble = journal.trouble().expect("a person must look");
     assert!(trouble.contains("\"nonsense\" is no phase"), "{trouble}");
 
-    set_phase("off").await;
+    set_phase(&base.db, "off").await;
     journal.note(NewEvent::new(0, Kind::Alert, "any write")).await.unwrap();
     assert_eq!(intent(&journal, "b2"), Intent::Wait("held by an operator: disk swap".into()));
     assert_eq!(journal.trouble(), None);
