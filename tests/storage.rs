@@ -5,6 +5,7 @@ mod changes;
 mod durable;
 mod machines;
 mod notes;
+mod power;
 mod road;
 mod rows;
 mod schema;

@@ -32,7 +32,7 @@ pub async fn run(journal: Journal, snapshot: Arc<ArcSwap<Snapshot>>, shutdown: C
     let mut changes = journal.changes();
     loop {
         changes.borrow_and_update();
-        if let Err(error) = round(&journal, &snapshot.load_full()).await {
+        if let Err(error) = round(&journal, &snapshot).await {
             tracing::warn!("power: {error}");
         }
         tokio::select! {
@@ -44,11 +44,13 @@ pub async fn run(journal: Journal, snapshot: Arc<ArcSwap<Snapshot>>, shutdown: C
 }
 
 /// One look at what is asked, until nothing is left.
-async fn round(journal: &Journal, snapshot: &Arc<Snapshot>) -> db::Result<()> {
+async fn round(journal: &Journal, snapshot: &ArcSwap<Snapshot>) -> db::Result<()> {
     let mut tx = journal.db().read().await?;
     let requests = db::open_power(&mut tx, 64).await?;
     let attempts = db::latest_attempts(&mut tx).await?;
     drop(tx);
+    // After what is asked: a blade racked and deployed in this moment is in no older snapshot.
+    let snapshot = snapshot.load_full();
     let mut work = JoinSet::new();
     for request in requests {
         let (journal, snapshot) = (journal.clone(), snapshot.clone());
@@ -131,6 +133,10 @@ async fn operate(bmc: &Bmc, blade: &Hostname, op: PowerOp) -> Result<PowerState,
 
 /// Begins an attempt's road: one boot from the network, from cold.
 async fn netboot(journal: &Journal, snapshot: &Snapshot, row: &AttemptRow) -> db::Result<()> {
+    if snapshot.by_name(row.blade.as_str()).is_none() {
+        // What is committed is in memory a moment later: the next round knows the blade.
+        return Ok(());
+    }
     let mut last = String::new();
     for attempt in 0..TRIES {
         if attempt > 0 {

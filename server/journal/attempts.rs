@@ -326,6 +326,16 @@ async fn begin_one(write: &mut Write, order: Order, by: &str) -> Result<Begun> {
     Ok(Begun { id: row.id, blade: row.blade, number })
 }
 
+/// Ends what is under way with a blade that left the inventory: racked again, it starts anew.
+pub(super) async fn removed(write: &mut Write, blade: &Hostname) -> Result<()> {
+    match db::latest_attempt(&mut write.tx, blade).await? {
+        Some(mut row) if !row.standing.outcome.is_over() => {
+            fail(write, &mut row, "the blade was removed from the inventory".to_owned()).await
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn fail(write: &mut Write, row: &mut AttemptRow, reason: String) -> Result<()> {
     apply(write, row, Step::Fail);
     row.reason = Some(reason.clone());

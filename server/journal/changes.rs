@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, Write};
+use super::{Journal, Write, attempts};
 use crate::{
     blade::{Kind, Mac, NewEvent},
     db::{self, DbError},
@@ -82,8 +82,12 @@ async fn store(write: &mut Write, merged: &Document, changes: &[Change]) -> Resu
             text = format!("{text}: {}", change.fields.join("; "));
         }
         let blade = (change.kind == "blade").then(|| change.name.parse().ok()).flatten();
-        let event = NewEvent { blade, ..NewEvent::new(write.now, Kind::Inventory, text) };
+        let event =
+            NewEvent { blade: blade.clone(), ..NewEvent::new(write.now, Kind::Inventory, text) };
         db::append(&mut write.tx, &event, None).await?;
+        if let Some(blade) = blade.filter(|_| change.action == "remove") {
+            attempts::removed(write, &blade).await?;
+        }
     }
     Ok(())
 }

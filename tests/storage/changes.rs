@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use firstlight::{
+    blade::Outcome,
     db,
     inventory::{Document, Intent},
     journal::{Applied, ApplyError, ApplyRequest, Journal},
@@ -14,7 +15,7 @@ use proptest::{
 };
 use rstest::rstest;
 
-use super::{begun, events, files, no_judge};
+use super::{attempt, begun, events, files, no_judge};
 use crate::support::{Engine, Postgres, Sqlite, THREE_BLADES};
 
 async fn stored(journal: &Journal) -> Document {
@@ -74,7 +75,32 @@ async fn what_is_not_named_stays_unless_pruned(#[values(Sqlite, Postgres)] engin
     );
     assert_eq!(stored(&journal).await, Document::parse(one).unwrap());
     let mut tx = base.db.read().await.unwrap();
-    assert_eq!(db::latest_attempts(&mut tx).await.unwrap().len(), 1, "what happened stays");
+    let attempts = db::latest_attempts(&mut tx).await.unwrap();
+    assert_eq!(attempts.len(), 1, "what happened stays");
+    assert_eq!(attempts[0].standing.outcome, Outcome::Going, "b1 is racked still");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_blade_taken_away_and_racked_again_does_not_go_on_installing(
+    #[values(Sqlite, Postgres)] engine: Engine,
+) {
+    let base = engine.database().await;
+    let journal = base.journal().await;
+    let id = begun(&journal).await.id;
+    let nothing = ApplyRequest { prune: true, ..files("") };
+    journal.apply(nothing, no_judge()).await.unwrap();
+    let row = attempt(&base.db, id).await;
+    assert_eq!(row.standing.outcome, Outcome::Failed);
+    assert_eq!(row.reason.as_deref(), Some("the blade was removed from the inventory"));
+    assert!(row.ended.is_some());
+
+    journal.apply(files(THREE_BLADES), no_judge()).await.unwrap();
+    let snapshot = journal.snapshot().load_full();
+    let Intent::Wait(why) = &snapshot.by_name("b1").unwrap().intent else {
+        panic!("{:?}", snapshot.by_name("b1").unwrap().intent)
+    };
+    assert!(why.contains("removed from the inventory"), "{why}");
 }
 
 #[rstest]
