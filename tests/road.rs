@@ -89,7 +89,7 @@ async fn three_blades_become_a_cluster_though_the_daemon_is_killed_ten_times() {
 
 #[tokio::test]
 async fn a_blade_powered_off_while_it_writes_is_named_and_reinstall_brings_it_home() {
-    let quick = "give_up = 5\n[deadlines]\nwrite = 8\n";
+    let quick = "give_up = 10\n[deadlines]\nwrite = 25\n";
     let site = Site::up_with("poweroff", &["--blades", "1"], quick).await;
     let cluster = site.cluster("dev", "simple", r#"simple = ["r1-c1-b01"]"#);
     site.apply(&[&cluster]).await;

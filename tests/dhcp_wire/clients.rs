@@ -22,7 +22,7 @@ fn dhcpcd_is_served() {
     let text = alone(
         &bench,
         "mount -t tmpfs none /var/lib/dhcpcd && mount -t tmpfs none /run && \
-         exec timeout 20 dhcpcd -4 --oneshot --nobackground --noarp --debug --timeout 10 \
+         exec timeout 60 dhcpcd -4 --oneshot --nobackground --noarp --debug --timeout 50 \
          --script /bin/true --config /dev/null cli",
     );
     assert!(text.contains("leased 10.12.1.1 for 3600 seconds"), "{text}");
@@ -31,14 +31,16 @@ fn dhcpcd_is_served() {
 #[test]
 fn systemd_networkd_is_served() {
     let bench = bench();
-    // It waits for udev where /sys can be written, as on a host; the end of its time ends it.
+    // It waits for udev where /sys can be written, as on a host. It ends when it has an address.
     let text = alone(
         &bench,
         "mount -t tmpfs none /run && mount -o remount,ro /sys && \
          mkdir -p /run/systemd/network && \
          printf \"[Match]\\nName=cli\\n[Network]\\nDHCP=ipv4\\nLinkLocalAddressing=no\\n\" \
-         > /run/systemd/network/10.network && \
-         exec timeout 6 /lib/systemd/systemd-networkd",
+         > /run/systemd/network/10.network || exit; \
+         timeout 60 /lib/systemd/systemd-networkd > /run/log 2>&1 & \
+         until grep -q \"DHCPv4 address\" /run/log || ! kill -0 $! 2>/dev/null; do sleep 0.1; done; \
+         kill $!; wait; cat /run/log",
     );
     assert!(text.contains("DHCPv4 address 10.12.1.1/16, gateway 10.12.0.254"), "{text}");
 }

@@ -22,13 +22,14 @@ fn two_subnets() -> firstlight::inventory::Snapshot {
     snapshot(&config, &format!("{INVENTORY}{blade}"), &Intent::Menu)
 }
 
-/// Asks, as a ROM does, until an OFFER pleases; at most ten seconds.
+/// Asks, as a ROM does, until an OFFER pleases; at most twenty seconds.
 fn offered(port: impl Fn() -> Port, mac: [u8; 6], want: impl Fn(&Frame) -> bool) -> Frame {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
         let port = port();
         port.broadcast(mac, &message(mac, MessageType::Discover, &[]));
-        if let Some(frame) = port.receive(for_me(mac)).filter(&want) {
+        let frame = port.receive_within(Duration::from_secs(2), for_me(mac));
+        if let Some(frame) = frame.filter(&want) {
             return frame;
         }
     }

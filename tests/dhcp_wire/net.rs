@@ -210,9 +210,9 @@ impl Bench {
         .unwrap()
     }
 
-    /// The first note that `want` likes; fails after five seconds without one.
+    /// The first note that `want` likes; fails after twenty seconds without one.
     pub fn wait_for(&self, want: impl Fn(&Seen) -> bool) -> Seen {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(20);
         while Instant::now() < until {
             if let Some(seen) = self.seen.lock().unwrap().iter().find(|seen| want(seen)) {
                 return seen.clone();
@@ -345,9 +345,18 @@ impl Port {
         self.socket.send(&frame).unwrap();
     }
 
-    /// The first packet of a server that `want` likes, within two seconds.
+    /// The first packet of a server that `want` likes; `None` after twenty seconds.
     pub fn receive(&self, want: impl Fn(&Frame) -> bool) -> Option<Frame> {
-        let until = Instant::now() + Duration::from_secs(2);
+        self.receive_within(Duration::from_secs(20), want)
+    }
+
+    /// The same with other patience: where nothing is expected, or more is to be asked.
+    pub fn receive_within(
+        &self,
+        patience: Duration,
+        want: impl Fn(&Frame) -> bool,
+    ) -> Option<Frame> {
+        let until = Instant::now() + patience;
         while Instant::now() < until {
             if let Some(frame) = self.next().filter(&want) {
                 return Some(frame);
