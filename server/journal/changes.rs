@@ -85,7 +85,8 @@ async fn store(write: &mut Write, merged: &Document, changes: &[Change]) -> Resu
         let event =
             NewEvent { blade: blade.clone(), ..NewEvent::new(write.now, Kind::Inventory, text) };
         db::append(&mut write.tx, &event, None).await?;
-        if let Some(blade) = blade.filter(|_| change.action == "remove") {
+        // Of one that is added too: a deployment may have been asked in the moment of its removal.
+        if let Some(blade) = blade.filter(|_| change.action != "change") {
             attempts::removed(write, &blade).await?;
         }
     }
