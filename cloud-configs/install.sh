@@ -245,7 +245,12 @@ report_hello() {
 
 # A certificate or token is not valid yet on a blade that believes in 1970, so the time comes first.
 set_clock() {
-    request GET "${FL_TIME_URL:-$FL_URL/}" "" "$SCRATCH/answer"
+    since=$(mono_ms)
+    while
+        request GET "${FL_TIME_URL:-$FL_URL/}" "" "$SCRATCH/answer"
+        # A server that is being restarted answers a moment later.
+        [ "$STATUS" = 000 ] && [ "$(($(mono_ms) - since))" -lt 60000 ]
+    do sleep 1; done
     # "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7)
     stamp=$(header date | sed -n 's/^[A-Z][a-z]*, \([0-9]*\) \([A-Z][a-z]*\) \([0-9]*\) \([0-9:]*\) GMT$/\3-\2-\1 \4/p' |
         sed 's/Jan/01/;s/Feb/02/;s/Mar/03/;s/Apr/04/;s/May/05/;s/Jun/06/;s/Jul/07/;s/Aug/08/;s/Sep/09/;s/Oct/10/;s/Nov/11/;s/Dec/12/')

@@ -50,6 +50,34 @@ async fn installs_through_a_server_that_stumbles(#[case] shell: Shell) {
     bench.assert_no_token(&run);
 }
 
+/// A daemon that is restarted in that moment refuses a connection, or hangs up.
+#[rstest]
+#[case::curl(Shell::Dash)]
+#[case::busybox(Shell::Busybox)]
+#[tokio::test]
+async fn the_clock_is_asked_for_until_the_server_is_there(#[case] shell: Shell) {
+    let bench = Bench::start(Faults::default()).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            drop(listener.accept().await.unwrap());
+        }
+        let dated = axum::Router::new().fallback(async || {
+            let then = [(axum::http::header::DATE, "Sun, 06 Nov 1994 08:49:37 GMT")];
+            (axum::http::StatusCode::NOT_FOUND, then)
+        });
+        axum::serve(listener, dated).await
+    });
+    let run = bench.install(shell, &[("FL_TIME_URL", url)]).await;
+    assert_eq!(run.code, 0, "{}", run.output);
+    let events = bench.events();
+    let told = of_phase(&events, "clock").last().unwrap();
+    assert_eq!(text(told, "state"), "ok", "{told}");
+    let offset = text(told, "msg").strip_prefix("clock was off by -").map(str::to_owned);
+    assert!(offset.is_some_and(|seconds| seconds.len() > "99999999 s".len()), "{told}");
+}
+
 #[rstest]
 #[case::dash(Shell::Dash)]
 #[case::busybox(Shell::Busybox)]
