@@ -87,11 +87,11 @@ pub fn advice(phase: Phase) -> &'static str {
     }
 }
 
-/// Attempts that wait for their blade's power.
+/// Attempts that wait for their blade's power: `Off` was not tried yet, `Powering` in vain.
 pub fn power_wanted(attempts: &[AttemptRow]) -> impl Iterator<Item = &AttemptRow> {
-    attempts
-        .iter()
-        .filter(|row| row.standing.phase == Phase::Off && row.standing.outcome == Outcome::Going)
+    attempts.iter().filter(|row| {
+        row.standing.phase <= Phase::Powering && row.standing.outcome == Outcome::Going
+    })
 }
 
 /// Attempts whose blade called back and is about to reboot.

@@ -87,7 +87,7 @@ pub struct BladePower {
 
 /// Asks the lab that listens at `socket` (its `power.sock`) for one operation on one blade.
 ///
-/// Takes at most ten seconds. For `BootPxe` and `BootDisk` the answer is the
+/// Takes at most thirty seconds. For `BootPxe` and `BootDisk` the answer is the
 /// power as it is, untouched.
 pub async fn power(socket: &Path, blade: &str, op: PowerOp) -> Result<PowerState, PowerError> {
     let address = socket.display().to_string();

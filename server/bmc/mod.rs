@@ -1,16 +1,22 @@
 //! Power (layer 4): does what stands in the queue of requests, and tells the journal.
 //!
-//! A blade whose power cannot be reached is not given up: its attempt asks a person to press
-//! the button and goes on when the blade shows itself.
+//! A blade whose power cannot be reached is not given up: it is tried again, and where there is
+//! nothing to try, its attempt asks a person to press the button. It goes on in any case when the
+//! blade shows itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
-use tokio::task::JoinSet;
+use futures_util::{FutureExt as _, StreamExt as _, future::join_all, stream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    blade::{Hostname, Kind, Phase, Step},
+    blade::{AttemptId, Hostname, Kind, Phase, Step},
     db::{self, AttemptRow, PowerRequest},
     inventory::{Bmc, Snapshot},
     journal::Journal,
@@ -22,57 +28,92 @@ pub mod power;
 
 use power::{PowerOp, PowerState};
 
-/// Times a transient failure is tried again before a person is asked.
-const TRIES: u32 = 3;
+/// A blade whose BMC did not answer is tried again after this, until its attempt is stalled.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Operations at once: blades of a rack draw their inrush current one after the other.
 const AT_ONCE: usize = 16;
 
-/// Works until `shutdown`, woken by the journal.
+/// Works until `shutdown`, woken by the journal. What people ask does not wait for attempts.
 pub async fn run(journal: Journal, snapshot: Arc<ArcSwap<Snapshot>>, shutdown: CancellationToken) {
-    let mut changes = journal.changes();
-    loop {
-        changes.borrow_and_update();
-        if let Err(error) = round(&journal, &snapshot).await {
-            tracing::warn!("power: {error}");
+    let asked = async {
+        let mut changes = journal.changes();
+        changes.mark_changed();
+        while due(&journal, &mut changes, &shutdown).await {
+            tell(requests(&journal, &snapshot).await);
         }
+    };
+    let wanted = async {
+        let (mut changes, mut tried) = (journal.changes(), HashMap::new());
+        changes.mark_changed();
+        while due(&journal, &mut changes, &shutdown).await {
+            tell(roads(&journal, &snapshot, &mut tried).await);
+        }
+    };
+    tokio::join!(asked, wanted);
+}
+
+/// Waits until there may be something to do; false at the end.
+async fn due(
+    journal: &Journal,
+    changes: &mut watch::Receiver<()>,
+    shutdown: &CancellationToken,
+) -> bool {
+    loop {
         tokio::select! {
-            () = shutdown.cancelled() => return,
-            changed = changes.changed() => if changed.is_err() { return },
+            () = shutdown.cancelled() => return false,
+            changed = changes.changed() => if changed.is_err() { return false },
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
+        }
+        // What is done then could not be written, and would be done again and again.
+        if journal.trouble().is_none() {
+            return true;
         }
     }
 }
 
-/// One look at what is asked, until nothing is left.
-async fn round(journal: &Journal, snapshot: &ArcSwap<Snapshot>) -> db::Result<()> {
+fn tell(result: db::Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!("power: {error}");
+    }
+}
+
+/// Does what people asked.
+async fn requests(journal: &Journal, snapshot: &ArcSwap<Snapshot>) -> db::Result<()> {
     let mut tx = journal.db().read().await?;
     let requests = db::open_power(&mut tx, 64).await?;
+    drop(tx);
+    let snapshot = snapshot.load_full();
+    let asked = requests.into_iter().map(|request| answer(journal, &snapshot, request));
+    join_all(asked).await.into_iter().collect()
+}
+
+/// Does what attempts need.
+async fn roads(
+    journal: &Journal,
+    snapshot: &ArcSwap<Snapshot>,
+    tried: &mut HashMap<AttemptId, Instant>,
+) -> db::Result<()> {
+    let mut tx = journal.db().read().await?;
     let attempts = db::latest_attempts(&mut tx).await?;
     drop(tx);
-    // After what is asked: a blade racked and deployed in this moment is in no older snapshot.
+    // After what is wanted: a blade racked and deployed in this moment is in no older snapshot.
     let snapshot = snapshot.load_full();
-    let mut work = JoinSet::new();
-    for request in requests {
-        let (journal, snapshot) = (journal.clone(), snapshot.clone());
-        work.spawn(async move { answer(&journal, &snapshot, request).await });
-    }
+    tried.retain(|_, at| at.elapsed() < AGAIN);
+    let mut work = Vec::new();
     for row in reconcile::power_wanted(&attempts) {
-        while work.len() >= AT_ONCE {
-            work.join_next().await;
+        let has_power =
+            bmc_of(&snapshot, row.blade.as_str()).is_ok_and(|(bmc, _)| bmc.lab.is_some());
+        let again = has_power && !tried.contains_key(&row.id);
+        if row.standing.phase == Phase::Off || again {
+            work.push(netboot(journal, &snapshot, row).boxed());
+            tried.insert(row.id, Instant::now());
         }
-        let (journal, snapshot, row) = (journal.clone(), snapshot.clone(), row.clone());
-        work.spawn(async move { netboot(&journal, &snapshot, &row).await });
     }
     for row in reconcile::disk_boot_wanted(&attempts) {
-        let (journal, snapshot, row) = (journal.clone(), snapshot.clone(), row.clone());
-        work.spawn(async move { disk_boot(&journal, &snapshot, &row).await });
+        work.push(disk_boot(journal, &snapshot, row).boxed());
     }
-    while let Some(done) = work.join_next().await {
-        if let Ok(Err(error)) = done {
-            tracing::warn!("power: {error}");
-        }
-    }
-    Ok(())
+    let done: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+    done.into_iter().collect()
 }
 
 /// A person's request: done once, the result stored for whoever waits.
@@ -137,32 +178,28 @@ async fn netboot(journal: &Journal, snapshot: &Snapshot, row: &AttemptRow) -> db
         // What is committed is in memory a moment later: the next round knows the blade.
         return Ok(());
     }
-    let mut last = String::new();
-    for attempt in 0..TRIES {
-        if attempt > 0 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        let done = match bmc_of(snapshot, row.blade.as_str()) {
-            Ok((bmc, name)) if bmc.lab.is_some() => cold_netboot(bmc, name).await,
-            Ok((_, name)) => {
-                Err(format!("IPMI is not spoken yet: press the power button of {name}, please"))
-            }
-            Err(why) => Err(format!("{why}: press its power button, please")),
-        };
-        match done {
-            Ok(()) => {
-                let why = "powered on, to boot from the network".to_owned();
-                journal.step(row.id, Kind::Power, Step::Reached(Phase::Firmware), why).await?;
-                return Ok(());
-            }
-            Err(why) => last = why,
-        }
-        if last.contains("press") {
-            break;
-        }
+    // Others were powered before it; meanwhile it may have shown itself, or be held.
+    let mut tx = journal.db().read().await?;
+    let now = db::attempt(&mut tx, row.id).await?;
+    drop(tx);
+    if now.is_none_or(|now| reconcile::power_wanted(&[now]).next().is_none()) {
+        return Ok(());
     }
-    // Not a failure: the attempt waits in `powering` for a person, and goes on by itself.
-    journal.step(row.id, Kind::Power, Step::Reached(Phase::Powering), last).await?;
+    let done = match bmc_of(snapshot, row.blade.as_str()) {
+        Ok((bmc, name)) if bmc.lab.is_some() => cold_netboot(bmc, name)
+            .await
+            .map_err(|why| format!("{why}; it is tried again every {} s", AGAIN.as_secs())),
+        Ok((_, name)) => {
+            Err(format!("IPMI is not spoken yet: press the power button of {name}, please"))
+        }
+        Err(why) => Err(format!("{why}: press its power button, please")),
+    };
+    let (phase, why) = match done {
+        Ok(()) => (Phase::Firmware, "powered on, to boot from the network".to_owned()),
+        // Not a failure: the attempt waits, and goes on by itself.
+        Err(why) => (Phase::Powering, why),
+    };
+    journal.step(row.id, Kind::Power, Step::Reached(phase), why).await?;
     Ok(())
 }
 

@@ -51,8 +51,7 @@ fn perfdhcps_clients_all_get_an_address_each() {
     let bench = Bench::start(snapshot(&wide, INVENTORY, &Intent::Menu));
     bench.client_runs("ip address add 10.12.0.200/16 dev cli");
     // A hundred clients, fifty exchanges a second; five seconds to answer the last.
-    let run =
-        bench.client_runs("perfdhcp -4 -r 50 -R 100 -n 100 -d 5 -W 5000000 -l cli all 2>&1");
+    let run = bench.client_runs("perfdhcp -4 -r 50 -R 100 -n 100 -d 5 -W 5000000 -l cli all 2>&1");
     let text = String::from_utf8_lossy(&run.stdout).into_owned();
     let figures = |name: &str| -> Vec<u64> {
         let lines = text.lines().filter_map(|line| line.strip_prefix(name));

@@ -4,16 +4,22 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use firstlight::{
-    blade::{Hostname, Phase},
-    bmc, db,
+    blade::{AttemptId, Hostname, Phase},
+    bmc::{self, lab::Op},
+    db,
     inventory::Snapshot,
-    journal::Journal,
+    journal::{ApplyRequest, Journal},
 };
 use rstest::rstest;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::UnixListener,
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{attempt, begun, name};
-use crate::support::{Engine, Postgres, Sqlite};
+use super::{attempt, events, files, name, no_judge};
+use crate::support::{Engine, Postgres, Sqlite, THREE_BLADES};
 
 async fn asked(journal: &Journal, blade: Hostname) -> i64 {
     journal
@@ -38,6 +44,32 @@ async fn answer(journal: &Journal, request: i64) -> String {
     }
 }
 
+async fn reached(journal: &Journal, id: AttemptId, phase: Phase) {
+    let mut changes = journal.changes();
+    while attempt(journal.db(), id).await.standing.phase != phase {
+        changes.changed().await.unwrap();
+    }
+}
+
+/// The service under test.
+struct Power {
+    service: JoinHandle<()>,
+    shutdown: CancellationToken,
+}
+
+impl Power {
+    fn works(journal: &Journal, picture: &Arc<ArcSwap<Snapshot>>) -> Power {
+        let shutdown = CancellationToken::new();
+        let service = bmc::run(journal.clone(), picture.clone(), shutdown.clone());
+        Power { service: tokio::spawn(service), shutdown }
+    }
+
+    async fn ends(self) {
+        self.shutdown.cancel();
+        self.service.await.unwrap();
+    }
+}
+
 /// The commit of an attempt is seen a moment before the memory's new picture of the racks.
 #[rstest]
 #[tokio::test]
@@ -46,28 +78,58 @@ async fn a_blade_deployed_in_the_moment_of_its_racking_is_powered_all_the_same(
 ) {
     let base = engine.database().await;
     let journal = base.journal().await;
+    let without_b1 =
+        THREE_BLADES.replace("name = \"b1\"", "name = \"b4\"").replace("b[1-3]", "b[2-4]");
+    journal.apply(files(&without_b1), no_judge()).await.unwrap();
     let before = journal.snapshot().load_full();
-    assert!(before.by_name("b1").is_none());
-    let picture: Arc<ArcSwap<Snapshot>> = Arc::new(ArcSwap::new(before));
-    let id = begun(&journal).await.id;
-    let shutdown = CancellationToken::new();
-    let service = tokio::spawn(bmc::run(journal.clone(), picture.clone(), shutdown.clone()));
+    assert!(before.by_name("b1").is_none() && before.by_name("b2").is_some());
+    let whole = ApplyRequest { prune: true, ..files(THREE_BLADES) };
+    journal.apply(whole, no_judge()).await.unwrap();
+    let orders = ["b1", "b2"].map(|blade| (name(blade), name("prod"), "small-cluster".to_owned()));
+    let begun = journal.begin(orders.to_vec(), Phase::Off, "test").await.unwrap();
+    let [b1, b2] = [&begun[0], &begun[1]].map(|begun| begun.id);
 
-    // The second is answered in a later round: the first round is over.
-    for _ in 0..2 {
-        let status = asked(&journal, name("b2")).await;
-        assert!(answer(&journal, status).await.contains("there is no blade b2"));
-    }
-    assert_eq!(attempt(&base.db, id).await.standing.phase, Phase::Off, "nobody was asked yet");
+    let picture: Arc<ArcSwap<Snapshot>> = Arc::new(ArcSwap::new(before));
+    let power = Power::works(&journal, &picture);
+    reached(&journal, b2, Phase::Powering).await;
+    // Its answer is written after all that this round had to say.
+    let status = asked(&journal, name("b1")).await;
+    assert!(answer(&journal, status).await.contains("there is no blade b1"));
+    assert_eq!(attempt(&base.db, b1).await.standing.phase, Phase::Off, "nobody was asked yet");
 
     picture.store(journal.snapshot().load_full());
-    let mut changes = journal.changes();
-    let status = asked(&journal, name("b2")).await;
-    assert!(answer(&journal, status).await.contains("b2"));
-    while attempt(&base.db, id).await.standing.phase == Phase::Off {
-        changes.changed().await.unwrap();
+    reached(&journal, b1, Phase::Powering).await;
+    power.ends().await;
+}
+
+/// A lab, or a network, that is away for a moment is no reason to call a person.
+#[rstest]
+#[tokio::test]
+async fn power_that_cannot_be_reached_is_tried_again(#[values(Sqlite, Postgres)] engine: Engine) {
+    let base = engine.database().await;
+    let journal = base.journal().await;
+    let socket = base.dir().join("power.sock");
+    let bmc = format!("bmc = {{ lab = {socket:?} }}\nmacs = [\"52:54:00:00:01:01\"]");
+    let racks = THREE_BLADES.replace("macs = [\"52:54:00:00:01:01\"]", &bmc);
+    journal.apply(files(&racks), no_judge()).await.unwrap();
+    let orders = vec![(name("b1"), name("prod"), "small-cluster".to_owned())];
+    let id = journal.begin(orders, Phase::Off, "test").await.unwrap().remove(0).id;
+    let power = Power::works(&journal, &journal.snapshot());
+    reached(&journal, id, Phase::Powering).await;
+    let told = events(&base.db).await.pop().unwrap().text;
+    assert!(told.contains("power.sock") && told.contains("tried again every 5 s"), "{told}");
+
+    let lab = UnixListener::bind(&socket).unwrap();
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let (stream, _) = lab.accept().await.unwrap();
+        let mut line = String::new();
+        let mut stream = BufReader::new(stream);
+        stream.read_line(&mut line).await.unwrap();
+        stream.write_all(b"{\"ok\":true,\"power\":\"on\"}\n").await.unwrap();
+        asked.push(serde_json::from_str::<bmc::lab::Request>(&line).unwrap().op);
     }
-    assert_eq!(attempt(&base.db, id).await.standing.phase, Phase::Powering);
-    shutdown.cancel();
-    service.await.unwrap();
+    assert_eq!(asked, [Op::Off, Op::Boot, Op::On]);
+    reached(&journal, id, Phase::Firmware).await;
+    power.ends().await;
 }
