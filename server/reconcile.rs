@@ -13,14 +13,16 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     pub attempt: AttemptId,
+    /// When its blade was last heard; nothing is due if it was heard since.
+    pub last_seen: Millis,
     pub step: Step,
     pub why: String,
 }
 
 /// Attempts whose time is over: first stalled, later failed.
 ///
-/// `resumed` is when this daemon began: what happened while it was down was seen by nobody, so
-/// silence counts from then.
+/// `resumed` is since when blades can be heard by this daemon, and its clock runs: what happened
+/// before was seen by nobody, so silence counts from then.
 pub fn overdue(
     attempts: &[AttemptRow],
     config: &Config,
@@ -37,7 +39,10 @@ fn overdue_one(
     now: Millis,
 ) -> Option<Decision> {
     let deadline = config.deadline_ms(row.standing.phase)?;
-    let silent = now - row.last_seen.max(row.phase_since).max(resumed);
+    let heard = row.last_seen.max(row.phase_since);
+    // The clock was set back: when that was, nobody can tell.
+    let heard = if heard > now { resumed } else { heard };
+    let silent = now - heard.max(resumed);
     let phase = row.standing.phase;
     let give_up = deadline + i64::from(config.give_up.0) * 1000;
     let (step, verb) = match row.standing.outcome {
@@ -46,7 +51,7 @@ fn overdue_one(
         _ => return None,
     };
     let why = format!("{verb} in {phase}: silent for {} s; {}", silent / 1000, advice(phase));
-    Some(Decision { attempt: row.id, step, why })
+    Some(Decision { attempt: row.id, last_seen: row.last_seen, step, why })
 }
 
 /// What is awaited in a phase and what usually helps: shown to people.

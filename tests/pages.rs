@@ -7,7 +7,7 @@ use firstlight::{
     http::{App, BootKey, Scripts, people_router, serve},
     images::{Images, Loaders},
     inventory::Machine,
-    journal::{self, Begun, Journal, Sighting},
+    journal::{Begun, Journal, Sighting},
     topology::{Catalogue, embedded},
 };
 use reqwest::{StatusCode, redirect::Policy};
@@ -54,7 +54,6 @@ impl Site {
             boot_url: Some("http://10.12.0.1".to_owned()),
             scripts: Scripts::default(),
             told: firstlight::http::Repeats::default(),
-            started: journal::now(),
             shutdown: stop.clone(),
             rehearse: Arc::new(|_, _| Vec::new()),
             rehearse6: Arc::new(|_, _| Vec::new()),

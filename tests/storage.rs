@@ -9,6 +9,7 @@ mod power;
 mod road;
 mod rows;
 mod schema;
+mod silence;
 
 use firstlight::{
     blade::{AttemptId, Event, Hostname, Phase, Report, ReportState},

@@ -2,12 +2,14 @@
 //!
 //! No clock, no file, no socket: time is an argument, in milliseconds since the Unix epoch.
 
+mod clock;
 mod event;
 mod exposition;
 mod gate;
 mod id;
 mod phase;
 
+pub use clock::Clock;
 pub use event::{Event, Kind, NewEvent, Report, ReportState};
 pub use exposition::Exposition;
 pub use gate::Gate;

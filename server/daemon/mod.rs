@@ -21,7 +21,7 @@ use crate::{
     dhcp,
     http::{self, App, BootKey},
     images::{Images, Loaders},
-    journal::{self, Journal},
+    journal::Journal,
     tftp,
     topology::{self, Catalogue},
 };
@@ -140,7 +140,6 @@ fn app(
         boot_url: config.boot.url.clone(),
         scripts,
         told: http::Repeats::default(),
-        started: journal::now(),
         shutdown,
         rehearse: dhcp.map_or_else(nobody, dhcp::Server::rehearsal),
         rehearse6: dhcp6.map_or_else(nobody, crate::dhcp6::Server::rehearsal),

@@ -1,11 +1,14 @@
 //! What is looked at again and again: deadlines, health, boot images.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    blade::{Hostname, Kind, NewEvent, Phase, Step},
+    blade::{Clock, Hostname, Kind, Millis, NewEvent, Phase, Step},
     db::{self, AttemptRow},
     http::Shared,
     journal, probe, reconcile,
@@ -21,30 +24,63 @@ pub async fn run(app: Shared, shutdown: CancellationToken) {
     };
     let mut beat = tokio::time::interval(Duration::from_secs(1));
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut hearing = Hearing::new();
     for count in 0_u64.. {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = beat.tick() => {}
         }
-        if let Err(error) = round(&app, &client, count).await {
+        if let Err(error) = round(&app, &client, &mut hearing, count).await {
             tracing::warn!("{error}");
         }
     }
 }
 
-async fn round(app: &Shared, client: &reqwest::Client, count: u64) -> db::Result<()> {
+/// Since when blades can be heard: not while the journal could not be written, and not before the
+/// clock was set.
+struct Hearing {
+    since: Millis,
+    clock: Clock,
+    began: Instant,
+}
+
+impl Hearing {
+    fn new() -> Hearing {
+        let (now, began) = (journal::now(), Instant::now());
+        Hearing { since: now, clock: Clock::new(now, 0), began }
+    }
+
+    /// Looks at the clock; since when at `now`.
+    fn since(&mut self, now: Millis) -> Millis {
+        let steady = Millis::try_from(self.began.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        if self.clock.look(now, steady).is_some() {
+            self.since = now;
+        }
+        self.since
+    }
+}
+
+async fn round(
+    app: &Shared,
+    client: &reqwest::Client,
+    hearing: &mut Hearing,
+    count: u64,
+) -> db::Result<()> {
     if let Some(trouble) = app.journal.trouble() {
         // Succeeds, and so ends the trouble, as soon as the journal can be written again.
         let text = format!("{trouble}: it can again; nothing that was acknowledged is missing");
         app.journal.note(NewEvent::new(journal::now(), Kind::Alert, text)).await?;
+        hearing.since = journal::now();
     }
     let mut tx = app.journal.db().read().await?;
     let attempts = db::latest_attempts(&mut tx).await?;
     drop(tx);
-    for decision in reconcile::overdue(&attempts, app.journal.config(), app.started, journal::now())
-    {
-        tracing::warn!(attempt = %decision.attempt, "{}", decision.why);
-        app.journal.step(decision.attempt, Kind::Attempt, decision.step, decision.why).await?;
+    let (config, now) = (app.journal.config(), journal::now());
+    for late in reconcile::overdue(&attempts, config, hearing.since(now), now) {
+        let why = late.why.clone();
+        if app.journal.step_if_silent(late.attempt, late.last_seen, late.step, late.why).await? {
+            tracing::warn!(attempt = %late.attempt, "{why}");
+        }
     }
     if count.is_multiple_of(2) {
         health(app, client, &attempts).await?;

@@ -4,7 +4,6 @@
 //! group commit; its answers are sent after it, never before.
 
 mod arp;
-mod clock;
 mod leases;
 mod listener;
 mod lookout;
@@ -28,15 +27,15 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{clock::Clock, listener::Listener, reply::Answer, seen::Newsworthy, wire::Dropped};
 pub use self::{
     leases::{Entry, Hold, LeaseBook},
     lookout::look_around,
     net::frame,
     seen::{Seen, What, Witness},
 };
+use self::{listener::Listener, reply::Answer, seen::Newsworthy, wire::Dropped};
 use crate::{
-    blade::{Gate, Millis},
+    blade::{Clock, Gate, Millis},
     boot::{
         Rehearse,
         watch::{Notice, Watch},

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::{
-    blade::Millis,
     boot::Rehearse,
     db::DbError,
     images::{Images, Loaders},
@@ -56,8 +55,6 @@ pub struct App {
     pub scripts: Scripts,
     /// What blades were told last.
     pub told: Repeats,
-    /// When this daemon began.
-    pub started: Millis,
     pub shutdown: tokio_util::sync::CancellationToken,
     /// What a program on a MAC would be answered by DHCP now; nothing where it is off.
     pub rehearse: Rehearse,

@@ -3,7 +3,8 @@
 use super::{Journal, ReportAnswer, Result, Sighting, Write};
 use crate::{
     blade::{
-        AttemptId, Hostname, Kind, MAX_TRIES, Mac, NewEvent, Outcome, Phase, Standing, Step, after,
+        AttemptId, Hostname, Kind, MAX_TRIES, Mac, Millis, NewEvent, Outcome, Phase, Standing,
+        Step, after,
     },
     db::{self, AttemptRow},
 };
@@ -186,8 +187,8 @@ impl Journal {
         .await
     }
 
-    /// Applies a step decided elsewhere (deadline, power, probe) with a line that says why.
-    /// False if it changed nothing, and nothing was written.
+    /// Applies a step decided elsewhere (power, probe) with a line that says why. False if it
+    /// changed nothing, and nothing was written.
     pub async fn step(
         &self,
         attempt: AttemptId,
@@ -195,24 +196,26 @@ impl Journal {
         step: Step,
         why: String,
     ) -> Result<bool> {
+        self.write(move |write| Box::pin(stepped(write, attempt, kind, step, why))).await
+    }
+
+    /// The same for a step that is due because the blade was silent since `last_seen`. False, and
+    /// nothing is written, if it was heard before this.
+    pub async fn step_if_silent(
+        &self,
+        attempt: AttemptId,
+        last_seen: Millis,
+        step: Step,
+        why: String,
+    ) -> Result<bool> {
         self.write(move |write| {
             Box::pin(async move {
-                let Some(mut row) = db::attempt(&mut write.tx, attempt).await? else {
-                    return Ok(false);
-                };
-                let last_seen = row.last_seen;
-                if !apply(write, &mut row, step) {
-                    return Ok(false);
+                match db::attempt(&mut write.tx, attempt).await? {
+                    Some(row) if row.last_seen == last_seen => {
+                        stepped(write, attempt, Kind::Attempt, step, why).await
+                    }
+                    _ => Ok(false),
                 }
-                if matches!(step, Step::Stall | Step::Fail) {
-                    // Only the blade itself says that it was seen.
-                    row.last_seen = last_seen;
-                    row.reason = Some(why.clone());
-                }
-                db::update_attempt(&mut write.tx, &row).await?;
-                let event = line(write, kind, &row, why);
-                db::append(&mut write.tx, &event, None).await?;
-                Ok(true)
             })
         })
         .await
@@ -254,6 +257,31 @@ impl Journal {
         })
         .await
     }
+}
+
+async fn stepped(
+    write: &mut Write,
+    attempt: AttemptId,
+    kind: Kind,
+    step: Step,
+    why: String,
+) -> Result<bool> {
+    let Some(mut row) = db::attempt(&mut write.tx, attempt).await? else {
+        return Ok(false);
+    };
+    let last_seen = row.last_seen;
+    if !apply(write, &mut row, step) {
+        return Ok(false);
+    }
+    if matches!(step, Step::Stall | Step::Fail) {
+        // Only the blade itself says that it was seen.
+        row.last_seen = last_seen;
+        row.reason = Some(why.clone());
+    }
+    db::update_attempt(&mut write.tx, &row).await?;
+    let event = line(write, kind, &row, why);
+    db::append(&mut write.tx, &event, None).await?;
+    Ok(true)
 }
 
 async fn operator(write: &mut Write, blade: Hostname, step: Step, text: String) -> Result<()> {

@@ -1,6 +1,10 @@
 //! A full disk under `data_dir`.
 
-use std::{fs::File, io::Write};
+use std::{
+    fs::File,
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -74,4 +78,31 @@ async fn a_full_disk_acknowledges_nothing_is_told_everywhere_and_heals_by_itself
         assert_eq!(lines.count(), 1, "report {seq} was acknowledged");
     }
     assert!(bench.cable.get(B01, SCRIPT).text().contains("sanboot"));
+}
+
+/// Installers go on asking for as long as it lasts; nobody was silent.
+#[tokio::test]
+async fn a_disk_that_is_full_for_longer_than_any_deadline_fails_no_blade() {
+    let quick = "give_up = 2\n[deadlines]\nwrite = 10\n";
+    let bench = Bench::on(Site::small("fulllong", quick, Some(24)).await);
+    bench.deploy().await;
+    let pass = bench.pass(B01);
+    let ballast = bench.lab.file("data/ballast");
+    let mut file = File::create(&ballast).unwrap();
+    while file.write_all(&[7; 4096]).is_ok() {}
+    let taken = reports_until_refused(&bench, &pass);
+    let begin = Instant::now();
+    let lasted = |_| async move { begin.elapsed() > Duration::from_secs(15) };
+    bench.until(super::PATIENCE, "it lasts longer than both deadlines", lasted).await;
+
+    std::fs::remove_file(&ballast).unwrap();
+    drop(file);
+    bench.until(super::PATIENCE, "it is ready again", |site| readiness(site, 200)).await;
+    let retried = pass.report(taken + 1, "write", "progress");
+    assert_eq!(pass.says(&bench, &retried), 200);
+    let events = bench.events().await;
+    let lost = |event: &&serde_json::Value| {
+        event["kind"] == "attempt" && !event["text"].as_str().unwrap().contains("begins")
+    };
+    assert_eq!(events.iter().find(lost), None, "stalled or failed");
 }

@@ -1,8 +1,7 @@
-//! Leases end by the wall clock, because they outlive the daemon. When it is set by hours, they
-//! must end neither at once nor hours late: the jump is found here, and what is remembered is
-//! moved by it. Pure.
+//! Leases and deadlines end by the wall clock, because they outlive the daemon. When it is set by
+//! hours, they must end neither at once nor hours late: the jump is found here. Pure.
 
-use crate::blade::Millis;
+use super::Millis;
 
 /// Below it, a difference is the clock being slewed, or a scheduler that was late.
 const JUMP_MS: Millis = 10_000;
