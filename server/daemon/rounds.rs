@@ -30,7 +30,10 @@ pub async fn run(app: Shared, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             _ = beat.tick() => {}
         }
-        if let Err(error) = round(&app, &client, &mut hearing, count).await {
+        // A journal in trouble has said so once.
+        if let Err(error) = round(&app, &client, &mut hearing, count).await
+            && app.journal.trouble().is_none()
+        {
             tracing::warn!("{error}");
         }
     }

@@ -14,9 +14,9 @@ use crate::{
     road::site::Site,
 };
 
-/// Reports until the first that is not taken; the numbers of those that were.
-fn reports_until_refused(bench: &Bench, pass: &Pass) -> i64 {
-    for seq in 1..190 {
+/// Reports from number `first` until one is not taken; the number of the last that was.
+fn reports_until_refused(bench: &Bench, pass: &Pass, first: i64) -> i64 {
+    for seq in first..190 {
         let mut report = pass.report(seq, "write", "progress");
         report["log_tail"] = json!(format!("{seq} ").repeat(3000));
         match pass.says(bench, &report) {
@@ -42,7 +42,7 @@ async fn a_full_disk_acknowledges_nothing_is_told_everywhere_and_heals_by_itself
     let ballast = bench.lab.file("data/ballast");
     let mut file = File::create(&ballast).unwrap();
     while file.write_all(&[7; 4096]).is_ok() {}
-    let taken = reports_until_refused(&bench, &pass);
+    let taken = reports_until_refused(&bench, &pass, 1);
 
     bench.until(super::PATIENCE, "it is not ready", |site| readiness(site, 503)).await;
     bench.is_told("error", "the journal cannot write", "the journal cannot write").await;
@@ -87,10 +87,11 @@ async fn a_disk_that_is_full_for_longer_than_any_deadline_fails_no_blade() {
     let bench = Bench::on(Site::small("fulllong", quick, Some(24)).await);
     bench.deploy().await;
     let pass = bench.pass(B01);
+    assert_eq!(pass.says(&bench, &pass.report(1, "write", "start")), 200);
     let ballast = bench.lab.file("data/ballast");
     let mut file = File::create(&ballast).unwrap();
     while file.write_all(&[7; 4096]).is_ok() {}
-    let taken = reports_until_refused(&bench, &pass);
+    let taken = reports_until_refused(&bench, &pass, 2);
     let begin = Instant::now();
     let lasted = |_| async move { begin.elapsed() > Duration::from_secs(15) };
     bench.until(super::PATIENCE, "it lasts longer than both deadlines", lasted).await;
