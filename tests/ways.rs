@@ -98,7 +98,7 @@ async fn uefi_x64_with_secure_boot_refuses_ipxe_and_the_page_says_what_to_do() {
     let row = Row {
         name: "refused",
         firmware: "uefi-secure",
-        config: "give_up = 3600\n[deadlines]\nbootfile = 10\n",
+        config: "give_up = 3600\n[deadlines]\nbootfile = 30\n",
         ..Row::default()
     };
     let lab = Way::rack(&row);

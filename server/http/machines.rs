@@ -13,8 +13,8 @@ use super::{
     operate,
 };
 use crate::{
-    blade::{Hostname, Mac, Millis, Phase},
-    db,
+    blade::{Hostname, Mac, Millis},
+    db::{self, AttemptRow},
     inventory::{self, BladeDoc, Document, Intent, Machine, Mark, Place, Racked, Reported, Wish},
     journal::{self, ApplyError, ApplyRequest},
 };
@@ -169,13 +169,18 @@ pub async fn planned(app: &App, mac: &str, wish: &Wish) -> Result<(Mac, Racked),
 pub async fn perform(app: &Shared, mac: &str, wish: &Wish) -> Result<Value, ApiError> {
     let (mac, racked) = planned(app, mac, wish).await?;
     let name = racked.blade.name.clone();
-    apply(app, racked.blade.clone()).await?;
     let replaced = racked.replaced.as_ref().map(|old| old.macs.clone()).unwrap_or_default();
     let took_over = racked.replaced.is_some();
-    let next = match took_over {
-        true => begin_anew(app, &name, wish.install).await?,
-        false => None,
-    };
+    let mut next = None;
+    apply(app, &racked.blade, true).await?;
+    if took_over && !wish.install {
+        // Before it is racked: what the old machine was to do, the new one never is.
+        next = hold_anew(app, &name, ANOTHER.to_owned()).await?;
+    }
+    apply(app, &racked.blade, false).await?;
+    if took_over && wish.install {
+        next = install_anew(app, &name).await?;
+    }
     app.journal.racked(mac, name.clone(), replaced).await?;
     let snapshot = app.snapshot.load_full();
     let blade = snapshot.by_name(name.as_str());
@@ -191,10 +196,10 @@ pub async fn perform(app: &Shared, mac: &str, wish: &Wish) -> Result<Value, ApiE
     }))
 }
 
-async fn apply(app: &Shared, blade: BladeDoc) -> Result<(), ApiError> {
-    let document = Document { blades: vec![blade], ..Document::default() };
+async fn apply(app: &Shared, blade: &BladeDoc, dry_run: bool) -> Result<(), ApiError> {
+    let document = Document { blades: vec![blade.clone()], ..Document::default() };
     let files = vec![("rack".to_owned(), document.to_toml().map_err(ApiError::refused)?)];
-    let request = ApplyRequest { files, dry_run: false, prune: false };
+    let request = ApplyRequest { files, dry_run, prune: false };
     match app.journal.apply(request, api::judge(app)).await {
         Ok(_) => Ok(()),
         Err(ApplyError::Refused(problems)) => Err(ApiError::refused(problems.join("\n"))),
@@ -202,39 +207,37 @@ async fn apply(app: &Shared, blade: BladeDoc) -> Result<(), ApiError> {
     }
 }
 
-/// The old machine's installation says nothing about the disk of the new one: a blade that was
-/// installed would be told to boot from it. So its role begins anew, held until an operator says
-/// so, or at once where that was asked. What happens, for people.
-async fn begin_anew(
-    app: &Shared,
-    name: &Hostname,
-    install: bool,
-) -> Result<Option<String>, ApiError> {
-    let last = {
-        let mut tx = app.journal.db().read().await?;
-        db::latest_attempt(&mut tx, name).await?
-    };
-    let Some(last) = last else { return Ok(None) };
+const ANOTHER: &str =
+    "another machine has its place; released, its role is installed, and the disk erased";
+
+/// The role of a blade that had one begins anew on another machine, at once. What happens, for
+/// people.
+async fn install_anew(app: &Shared, name: &Hostname) -> Result<Option<String>, ApiError> {
+    if last_attempt(app, name).await?.is_none() {
+        return Ok(None);
+    }
+    match operate::perform(app, name.as_str(), "reinstall", "", "").await {
+        Ok(_) => Ok(Some("it installs its role".to_owned())),
+        Err(ApiError(_, why)) => {
+            hold_anew(app, name, format!("another machine has its place, and {why}")).await
+        }
+    }
+}
+
+/// The same, held until an operator says so: the old machine's installation says nothing about
+/// the disk of the new one, and a blade that was installed would be told to boot from it.
+async fn hold_anew(app: &Shared, name: &Hostname, why: String) -> Result<Option<String>, ApiError> {
+    let Some(last) = last_attempt(app, name).await? else { return Ok(None) };
     let snapshot = app.snapshot.load_full();
     let member = snapshot.by_name(name.as_str()).and_then(|blade| blade.member.clone());
-    let refused = match install {
-        true => operate::perform(app, name.as_str(), "reinstall", "", "").await.err(),
-        false => None,
-    };
-    if install && refused.is_none() {
-        return Ok(Some("it installs its role".to_owned()));
-    }
     let (cluster, role) =
         member.map_or((last.cluster, last.role), |member| (member.cluster, member.role));
-    let order = (name.clone(), cluster, role);
-    app.journal.begin(vec![order], Phase::Script, "another machine has its place").await?;
-    let why = match refused {
-        Some(ApiError(_, why)) => format!("another machine has its place, and {why}"),
-        None => {
-            "another machine has its place; released, its role is installed, and the disk erased"
-                .to_owned()
-        }
-    };
-    app.journal.hold(name.clone(), why.clone()).await?;
+    let by = "another machine has its place";
+    app.journal.begin_held(name.clone(), cluster, role, by, why.clone()).await?;
     Ok(Some(format!("it is held: {why}")))
+}
+
+async fn last_attempt(app: &Shared, name: &Hostname) -> Result<Option<AttemptRow>, ApiError> {
+    let mut tx = app.journal.db().read().await?;
+    Ok(db::latest_attempt(&mut tx, name).await?)
 }

@@ -155,6 +155,26 @@ impl Journal {
         .await
     }
 
+    /// Begins an attempt that an operator must release first. There is no moment in which it would
+    /// be installed.
+    pub async fn begin_held(
+        &self,
+        blade: Hostname,
+        cluster: Hostname,
+        role: String,
+        by: &'static str,
+        why: String,
+    ) -> Result<()> {
+        self.write(move |write| {
+            Box::pin(async move {
+                let order = Order { blade, cluster, role, r#try: 1, from: Phase::Script };
+                let begun = begin_one(write, order, by).await?;
+                held(write, begun.blade, why).await
+            })
+        })
+        .await
+    }
+
     /// A blade being installed asked for its boot script again: it was restarted. The attempt
     /// ends as failed, and a new one begins while tries are left. True if one began.
     pub async fn restarted(&self, attempt: AttemptId) -> Result<bool> {
@@ -223,14 +243,7 @@ impl Journal {
 
     /// Holds a blade: it is told to wait at its next boot, and its attempt stops where it is.
     pub async fn hold(&self, blade: Hostname, why: String) -> Result<()> {
-        self.write(move |write| {
-            Box::pin(async move {
-                let now = write.now;
-                db::put_hold(&mut write.tx, &blade, now, &why).await?;
-                operator(write, blade, Step::Hold, format!("held: {why}")).await
-            })
-        })
-        .await
+        self.write(move |write| Box::pin(held(write, blade, why))).await
     }
 
     pub async fn release(&self, blade: Hostname) -> Result<()> {
@@ -282,6 +295,12 @@ async fn stepped(
     let event = line(write, kind, &row, why);
     db::append(&mut write.tx, &event, None).await?;
     Ok(true)
+}
+
+async fn held(write: &mut Write, blade: Hostname, why: String) -> Result<()> {
+    let now = write.now;
+    db::put_hold(&mut write.tx, &blade, now, &why).await?;
+    operator(write, blade, Step::Hold, format!("held: {why}")).await
 }
 
 async fn operator(write: &mut Write, blade: Hostname, step: Step, text: String) -> Result<()> {

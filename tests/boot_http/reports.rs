@@ -74,7 +74,8 @@ async fn a_flood_of_reports_is_429_and_other_blades_are_heard() {
     let bench = Bench::deployed("flood").await;
     let (loud, quiet) = (bench.pass(B01), bench.pass(B02));
     let body = loud.report(1, "live", "ok").to_string();
-    let mut line = bench.cable.connect(B01);
+    // One connection is served in turn, and slow where the disk is busy: several are a flood.
+    let mut lines: Vec<_> = (0..8).map(|_| bench.cable.connect(B01)).collect();
     let request = format!(
         "POST {} HTTP/1.1\r\nHost: 10.12.0.1\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{body}",
         loud.events(),
@@ -83,8 +84,11 @@ async fn a_flood_of_reports_is_429_and_other_blades_are_heard() {
     );
     let mut refused = None;
     for _ in 0..100_000 {
-        line.send(request.repeat(20).as_bytes());
-        let replies: Vec<_> = (0..20).map(|_| line.reply_to("POST").unwrap()).collect();
+        for line in &mut lines {
+            line.send(request.repeat(20).as_bytes());
+        }
+        let answers = lines.iter_mut().flat_map(|line| (0..20).map(|_| line.reply_to("POST")));
+        let replies: Vec<_> = answers.map(Option::unwrap).collect();
         refused = replies.into_iter().find(|reply| reply.status == 429);
         if refused.is_some() {
             break;
