@@ -380,3 +380,18 @@ fn only_a_digest_finds_a_blob() {
         assert_eq!(store.open_blob(name).unwrap_err().kind(), io::ErrorKind::NotFound, "{name}");
     }
 }
+
+#[test]
+fn a_damaged_file_that_another_process_has_mended_is_served_after_reload() {
+    let bench = Bench::new();
+    let (daemon, command) = (bench.store(), bench.store());
+    import(&command, &bench.bundle("")).unwrap();
+    let path = bench.data().join("images/blobs/sha256").join(sha256(KERNEL));
+    let damaged: Vec<u8> = KERNEL.iter().map(|byte| byte ^ 1).collect();
+    fs::write(&path, &damaged).unwrap();
+    daemon.reload().unwrap();
+    assert_eq!(daemon.open_blob(&sha256(KERNEL)).unwrap(), damaged);
+    import(&command, &bench.bundle("")).unwrap();
+    daemon.reload().unwrap();
+    assert_eq!(daemon.open_blob(&sha256(KERNEL)).unwrap(), KERNEL);
+}

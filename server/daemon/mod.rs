@@ -217,7 +217,7 @@ fn ui_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 impl Daemon {
     async fn run(self, shutdown: CancellationToken) -> ExitCode {
-        let Daemon { app, writer, dhcp, dhcp6, tftp, boot, ui, _lock } = self;
+        let Daemon { app, mut writer, dhcp, dhcp6, tftp, boot, ui, _lock } = self;
         let mut tasks = JoinSet::new();
         if let Some(dhcp) = dhcp {
             tasks.spawn(dhcp.run(shutdown.clone()));
@@ -238,6 +238,10 @@ impl Daemon {
                 tracing::error!("a service ended by itself: {ended:?}");
                 true
             }
+            ended = &mut writer => {
+                tracing::error!("the journal ended by itself: {ended:?}");
+                true
+            }
         };
         shutdown.cancel();
         while let Some(ended) = tasks.join_next().await {
@@ -248,7 +252,8 @@ impl Daemon {
         let db = app.journal.db().clone();
         // The last handle: the writer finishes its queue and ends.
         drop(app);
-        if tokio::time::timeout(std::time::Duration::from_secs(5), writer).await.is_err() {
+        let end = std::time::Duration::from_secs(5);
+        if !writer.is_finished() && tokio::time::timeout(end, writer).await.is_err() {
             tracing::warn!("the journal was still written to");
         }
         db.close().await;

@@ -176,10 +176,11 @@ impl Listener {
     async fn carry_out(self: &Arc<Self>, decision: Decision) {
         match decision.durable {
             None => {
+                // First: whoever has the answer may ask for what follows from it.
+                self.desk.tell(decision.seen);
                 if let Some(answer) = &decision.answer {
                     self.send(answer).await;
                 }
-                self.desk.tell(decision.seen);
             }
             Some(lease) => {
                 let listener = Arc::clone(self);

@@ -234,18 +234,28 @@ impl Server {
     /// Serves until cancelled; every answer owed to a written lease is sent before it returns.
     pub async fn run(self, stop: CancellationToken) {
         let Server { listeners, desk, jobs } = self;
+        let stop = stop.child_token();
         let (done, probing) = (CancellationToken::new(), desk.probing.clone());
         let mut listening = tokio::task::JoinSet::new();
         for listener in listeners {
             listening.spawn(listener.run(stop.clone()));
         }
-        let committing = tokio::spawn(commit_leases(desk, jobs, done.clone()));
+        let mut committing = tokio::spawn(commit_leases(desk, jobs, done.clone()));
+        // One that ends by itself ends the service, and so the daemon, which is started anew:
+        // half a service would be missed by nobody but the blades.
+        tokio::select! {
+            _ = listening.join_next() => {}
+            _ = &mut committing => {}
+        }
+        stop.cancel();
         while listening.join_next().await.is_some() {}
         probing.close();
         probing.wait().await;
         done.cancel();
         // It ends by itself when the queue is empty; it cannot fail but by a panic.
-        if let Err(error) = committing.await {
+        if !committing.is_finished()
+            && let Err(error) = committing.await
+        {
             tracing::error!(%error, "DHCP: the lease writer ended");
         }
     }
@@ -357,10 +367,11 @@ async fn commit_group(desk: &Desk, writes: &mut Vec<Write>) {
     match (desk.options.commit)(leases).await {
         Ok(()) => {
             for write in writes.drain(..) {
+                // First: whoever has the answer may ask for what follows from it.
+                desk.tell(write.seen);
                 if let Some(answer) = &write.answer {
                     write.listener.send(answer).await;
                 }
-                desk.tell(write.seen);
             }
         }
         Err(error) => {

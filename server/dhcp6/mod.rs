@@ -156,10 +156,14 @@ impl Server {
 
     /// Serves until cancelled.
     pub async fn run(self, stop: CancellationToken) {
+        let stop = stop.child_token();
         let mut listening = tokio::task::JoinSet::new();
         for listener in self.listeners {
             listening.spawn(listener.run(stop.clone()));
         }
+        // One that ends by itself ends the service, and so the daemon, which is started anew.
+        listening.join_next().await;
+        stop.cancel();
         while listening.join_next().await.is_some() {}
     }
 }

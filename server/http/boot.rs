@@ -58,13 +58,8 @@ pub fn router(app: Shared) -> Router {
 }
 
 /// No blade is a stranger because its packets are still being written.
-async fn settled(
-    State(app): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: middleware::Next,
-) -> Response {
-    match orders::learned(&app, peer).await {
+async fn settled(State(app): State<Shared>, request: Request, next: middleware::Next) -> Response {
+    match orders::learned(&app).await {
         Ok(()) => next.run(request).await,
         Err(error) => internal(&error).into_response(),
     }
@@ -95,8 +90,7 @@ async fn script(
     };
     let base = base_url(&app, peer, &headers);
     let snapshot = app.snapshot.load_full();
-    // Nobody asks, or chooses, for a blade but the blade itself.
-    if snapshot.by_mac(mac).is_some_and(|blade| !snapshot.is_at(blade, peer.ip())) {
+    if !orders::asks_for_itself(&app, &snapshot, peer, mac).await {
         return Refusal::Unknown.into_response();
     }
     let reader = Reader::Ipxe(boot::script_url(&base, mac));

@@ -30,14 +30,11 @@ pub fn base_at(app: &App, local: IpAddr) -> String {
     boot::base_url(app.boot_url.as_deref(), local, port)
 }
 
-/// Waits until what the packets of an unknown asker told is in the snapshot: a blade asks for
-/// its script milliseconds after another server gave it an address.
-pub async fn learned(app: &App, peer: SocketAddr) -> Result<(), DbError> {
-    let snapshot = app.snapshot.load();
-    if snapshot.learns && snapshot.by_address(peer.ip()).is_none() {
-        app.journal.settle().await?;
-    }
-    Ok(())
+/// Waits until what packets told is in the snapshot, where addresses are learned from them: a
+/// blade asks for its script milliseconds after another server gave it an address, which may have
+/// been another blade's.
+pub async fn learned(app: &App) -> Result<(), DbError> {
+    if app.snapshot.load().learns { app.journal.settle().await } else { Ok(()) }
 }
 
 /// The configuration that a program asks for by name, `None` if there is none of this name for
@@ -51,7 +48,7 @@ pub async fn document(
 ) -> Option<String> {
     let named = boot::name(name);
     // GRUB and pxelinux ask by TFTP once: told that there is nothing, they stop at a prompt.
-    learned(app, peer).await.inspect_err(|error| tracing::error!("{error}")).ok()?;
+    learned(app).await.inspect_err(|error| tracing::error!("{error}")).ok()?;
     let snapshot = app.snapshot.load_full();
     let (whose, choice, round) = match named {
         Name::Grub(round) => (Whose::Any, None, Some(round)),
@@ -80,13 +77,20 @@ async fn asker(app: &App, snapshot: &Snapshot, peer: SocketAddr, whose: Whose) -
         (Whose::Ip(ip), _) if ipv4(peer) != Some(ip) => None,
         (Whose::Mac(mac), Some(blade)) => blade.macs.contains(&mac).then_some(mac),
         (_, Some(blade)) => blade.macs.first().copied(),
-        // A blade that is known has another address than this one.
-        (Whose::Mac(mac), None) if snapshot.by_mac(mac).is_some() => None,
-        (Whose::Mac(mac), None) => {
-            leased(app, peer).await.is_none_or(|of| of == mac).then_some(mac)
-        }
+        (Whose::Mac(mac), None) => match leased(app, peer).await {
+            Some(of) => (of == mac).then_some(mac),
+            // A blade that is known has another address than this one.
+            None => snapshot.by_mac(mac).is_none().then_some(mac),
+        },
         (_, None) => leased(app, peer).await,
     }
+}
+
+/// Nobody asks, or chooses, for a blade but the blade itself: at its address, or at that of its
+/// lease, where it was racked while its boot program ran, which asks for no other.
+pub async fn asks_for_itself(app: &App, snapshot: &Snapshot, peer: SocketAddr, mac: Mac) -> bool {
+    let Some(blade) = snapshot.by_mac(mac) else { return true };
+    snapshot.is_at(blade, peer.ip()) || leased(app, peer).await == Some(mac)
 }
 
 fn pxelinux(app: &App, snapshot: &Snapshot, mac: Mac) -> Pxelinux {

@@ -8,6 +8,7 @@
 use std::{
     collections::VecDeque,
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -44,7 +45,15 @@ struct Inner {
     root: PathBuf,
     sets: ArcSwap<Sets>,
     /// Mapped blobs, most recently used last.
-    open: Mutex<VecDeque<(String, Bytes)>>,
+    open: Mutex<VecDeque<Mapped>>,
+}
+
+#[derive(Clone)]
+struct Mapped {
+    sha256: String,
+    /// Of the file that is mapped.
+    inode: u64,
+    bytes: Bytes,
 }
 
 #[derive(Default)]
@@ -71,8 +80,14 @@ impl Images {
         Ok(images)
     }
 
-    /// Reads the list of images again: another process may have imported one.
+    /// Reads the list of images again: another process may have imported one, or put a sound file
+    /// in the place of a damaged one.
     pub fn reload(&self) -> io::Result<()> {
+        let is_there = |mapped: &Mapped| {
+            fs::metadata(self.blob_path(&mapped.sha256))
+                .is_ok_and(|file| file.ino() == mapped.inode)
+        };
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).retain(is_there);
         let sets = read_sets(&self.0.root.join("sets"))?;
         for problem in &sets.bad {
             tracing::warn!("{problem}");
@@ -122,7 +137,8 @@ impl Images {
         }
         let path = self.blob_path(sha256);
         let file = fs::File::open(&path).map_err(|error| named(&path, &error))?;
-        let size = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        let (size, inode) = (metadata.len(), metadata.ino());
         if let Some(artifact) = self.artifact(sha256).filter(|artifact| artifact.size != size) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -142,16 +158,16 @@ impl Images {
         if open.len() >= OPEN_BLOBS {
             open.pop_front();
         }
-        open.push_back((sha256.to_owned(), bytes.clone()));
+        open.push_back(Mapped { sha256: sha256.to_owned(), inode, bytes: bytes.clone() });
         Ok(bytes)
     }
 
     fn mapped(&self, sha256: &str) -> Option<Bytes> {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = open.iter().position(|(name, _)| name == sha256)?;
+        let found = open.iter().position(|mapped| mapped.sha256 == sha256)?;
         let entry = open.remove(found)?;
         open.push_back(entry.clone());
-        Some(entry.1)
+        Some(entry.bytes)
     }
 
     fn artifact(&self, sha256: &str) -> Option<Artifact> {

@@ -155,18 +155,19 @@ impl Journal {
         }
     }
 
-    /// Returns when all that was noted before is written and in the snapshot.
+    /// Returns when all that was noted before is written and in the snapshot; at once where
+    /// nothing waits.
     pub async fn settle(&self) -> Result<()> {
+        if self.0.waiting.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
         self.write(|_| Box::pin(async { Ok(()) })).await
     }
 
-    /// The same for people's pages: costs nothing where nothing waits, and does not wait for a
-    /// database that is in trouble.
+    /// The same for people's pages: does not wait for a database that is in trouble.
     pub async fn catch_up(&self) {
-        if self.0.waiting.load(Ordering::Acquire) > 0 {
-            // Late or failed, the page shows what is written.
-            let _ = tokio::time::timeout(CATCH_UP, self.settle()).await;
-        }
+        // Late or failed, the page shows what is written.
+        let _ = tokio::time::timeout(CATCH_UP, self.settle()).await;
     }
 
     /// Runs `work` in the next group commit and returns its result once that is durable.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -167,12 +168,18 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) {
         let shutdown = shutdown.child_token();
         let _stop_with_this_future = shutdown.clone().drop_guard();
+        let mut listening = JoinSet::new();
         for (listen, listener) in self.listeners {
             let listener = Arc::new(listener);
             let task = listen_on(Arc::clone(&self.shared), listen, listener, shutdown.clone());
-            self.shared.tasks.spawn(task);
+            listening.spawn(task);
         }
-        shutdown.cancelled().await;
+        // One that ends by itself ends the service, and so the daemon, which is started anew.
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            Some(_) = listening.join_next() => shutdown.cancel(),
+        }
+        while listening.join_next().await.is_some() {}
         self.shared.table.stop();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;

@@ -90,6 +90,11 @@ async fn an_unknown_machine_reports_waits_and_goes_on_once_it_is_racked() {
     let racked = bench.post(&path, json!({ "slot": "r1/c1/3" })).await;
     assert_eq!((&racked["blade"], &racked["ip"]), (&json!("r1-c1-b03"), &json!("10.12.1.3")));
     assert_eq!(machine.may_go_on().text(), "go r1-c1-b03\n");
+    // A boot program goes on asking from the address that it has; nobody else is told.
+    assert!(machine.script("").starts_with("#!ipxe"), "{}", machine.script(""));
+    let path = format!("/boot/{}.ipxe", machine.mac.replace(':', "-"));
+    assert!(bench.cable.get("10.12.1.3", &path).text().starts_with("#!ipxe"));
+    assert_eq!(bench.cable.get(B02, &path).status, 404);
     assert_eq!(bench.get("discovered").await, json!([]));
     let blade = bench.get("blades/r1-c1-b03").await;
     assert_eq!(blade["learned"]["machine"]["model"], "M630", "{blade}");
