@@ -2,7 +2,7 @@
 //! that died and came back decides the same.
 
 use crate::{
-    blade::{AttemptId, Millis, Outcome, Phase, Step},
+    blade::{AttemptId, JUMP_MS, Millis, Outcome, Phase, Step},
     config::Config,
     db::AttemptRow,
     inventory::{ClusterDoc, Snapshot},
@@ -41,7 +41,7 @@ fn overdue_one(
     let deadline = config.deadline_ms(row.standing.phase)?;
     let heard = row.last_seen.max(row.phase_since);
     // The clock was set back: when that was, nobody can tell.
-    let heard = if heard > now { resumed } else { heard };
+    let heard = if heard > now + JUMP_MS { resumed } else { heard };
     let silent = now - heard.max(resumed);
     let phase = row.standing.phase;
     let give_up = deadline + i64::from(config.give_up.0) * 1000;

@@ -4,7 +4,7 @@
 use super::Millis;
 
 /// Below it, a difference is the clock being slewed, or a scheduler that was late.
-const JUMP_MS: Millis = 10_000;
+pub const JUMP_MS: Millis = 10_000;
 
 /// The wall clock and a steady one, read together.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ mod gate;
 mod id;
 mod phase;
 
-pub use clock::Clock;
+pub use clock::{Clock, JUMP_MS};
 pub use event::{Event, Kind, NewEvent, Report, ReportState};
 pub use exposition::Exposition;
 pub use gate::Gate;

@@ -9,9 +9,9 @@ use tokio::net::UnixStream;
 
 use super::power::{PowerError, PowerOp, PowerState};
 
-/// An emulated blade is on within a second; thirty mean that the lab hangs, even
+/// An emulated blade is on within a second; so many mean that the lab hangs, even
 /// on a machine that has far too much to do.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(18);
 
 /// No request and no answer is longer (bytes); a lab of 64 blades lists in a quarter of it.
 pub const LINE_LIMIT: u64 = 64 * 1024;
@@ -87,7 +87,7 @@ pub struct BladePower {
 
 /// Asks the lab that listens at `socket` (its `power.sock`) for one operation on one blade.
 ///
-/// Takes at most thirty seconds. For `BootPxe` and `BootDisk` the answer is the
+/// Takes at most eighteen seconds. For `BootPxe` and `BootDisk` the answer is the
 /// power as it is, untouched.
 pub async fn power(socket: &Path, blade: &str, op: PowerOp) -> Result<PowerState, PowerError> {
     let address = socket.display().to_string();

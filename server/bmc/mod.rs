@@ -5,13 +5,16 @@
 //! blade shows itself.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use futures_util::{FutureExt as _, StreamExt as _, future::join_all, stream};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    stream::{self, FuturesUnordered},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -35,38 +38,26 @@ const AT_ONCE: usize = 16;
 
 /// Works until `shutdown`, woken by the journal. What people ask does not wait for attempts.
 pub async fn run(journal: Journal, snapshot: Arc<ArcSwap<Snapshot>>, shutdown: CancellationToken) {
-    let asked = async {
-        let mut changes = journal.changes();
-        changes.mark_changed();
-        while due(&journal, &mut changes, &shutdown).await {
-            tell(requests(&journal, &snapshot).await);
-        }
-    };
     let wanted = async {
         let (mut changes, mut tried) = (journal.changes(), HashMap::new());
         changes.mark_changed();
-        while due(&journal, &mut changes, &shutdown).await {
+        loop {
+            due(&journal, &mut changes).await;
             tell(roads(&journal, &snapshot, &mut tried).await);
         }
     };
-    tokio::join!(asked, wanted);
+    // What an attempt needs is done anew by the next daemon; what a person asked is done once.
+    tokio::join!(shutdown.run_until_cancelled(wanted), requests(&journal, &snapshot, &shutdown));
 }
 
-/// Waits until there may be something to do; false at the end.
-async fn due(
-    journal: &Journal,
-    changes: &mut watch::Receiver<()>,
-    shutdown: &CancellationToken,
-) -> bool {
+/// Waits until there may be something to do.
+async fn due(journal: &Journal, changes: &mut watch::Receiver<()>) {
     loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return false,
-            changed = changes.changed() => if changed.is_err() { return false },
-            () = tokio::time::sleep(Duration::from_secs(2)) => {}
-        }
+        // It ends at the latest after two seconds, whatever becomes of the journal.
+        let _ = tokio::time::timeout(Duration::from_secs(2), changes.changed()).await;
         // What is done then could not be written, and would be done again and again.
         if journal.trouble().is_none() {
-            return true;
+            return;
         }
     }
 }
@@ -77,14 +68,38 @@ fn tell(result: db::Result<()>) {
     }
 }
 
-/// Does what people asked.
-async fn requests(journal: &Journal, snapshot: &ArcSwap<Snapshot>) -> db::Result<()> {
+/// Does what people asked; a BMC that hangs keeps nobody else waiting.
+async fn requests(journal: &Journal, snapshot: &ArcSwap<Snapshot>, shutdown: &CancellationToken) {
+    let mut changes = journal.changes();
+    changes.mark_changed();
+    let (mut going, mut doing) = (HashSet::new(), FuturesUnordered::new());
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some((id, done)) = doing.next() => {
+                going.remove(&id);
+                tell(done);
+                continue;
+            }
+            () = due(journal, &mut changes) => {}
+        }
+        match asked(journal).await {
+            Ok(asked) => {
+                let asked = asked.into_iter().filter(|request| going.insert(request.id));
+                let one = |request| answer(journal, snapshot.load_full(), request);
+                doing.extend(asked.map(one));
+            }
+            Err(error) => tell(Err(error)),
+        }
+    }
+    while let Some((_, done)) = doing.next().await {
+        tell(done);
+    }
+}
+
+async fn asked(journal: &Journal) -> db::Result<Vec<PowerRequest>> {
     let mut tx = journal.db().read().await?;
-    let requests = db::open_power(&mut tx, 64).await?;
-    drop(tx);
-    let snapshot = snapshot.load_full();
-    let asked = requests.into_iter().map(|request| answer(journal, &snapshot, request));
-    join_all(asked).await.into_iter().collect()
+    db::open_power(&mut tx, 64).await
 }
 
 /// Does what attempts need.
@@ -117,14 +132,19 @@ async fn roads(
 }
 
 /// A person's request: done once, the result stored for whoever waits.
-async fn answer(journal: &Journal, snapshot: &Snapshot, request: PowerRequest) -> db::Result<()> {
+async fn answer(
+    journal: &Journal,
+    snapshot: Arc<Snapshot>,
+    request: PowerRequest,
+) -> (i64, db::Result<()>) {
+    let id = request.id;
     let op = match request.op.as_str() {
         "on" => PowerOp::On,
         "off" => PowerOp::Off,
         "cycle" => PowerOp::Cycle,
         _ => PowerOp::Status,
     };
-    let result = match bmc_of(snapshot, &request.blade) {
+    let result = match bmc_of(&snapshot, &request.blade) {
         Ok((bmc, name)) => operate(bmc, name, op).await,
         Err(why) => Err(why),
     };
@@ -133,7 +153,7 @@ async fn answer(journal: &Journal, snapshot: &Snapshot, request: PowerRequest) -
         Ok(PowerState::Off) => "off".to_owned(),
         Err(why) => format!("error: {why}"),
     };
-    journal
+    let written = journal
         .write(move |write| {
             Box::pin(async move {
                 let now = write.now;
@@ -151,7 +171,8 @@ async fn answer(journal: &Journal, snapshot: &Snapshot, request: PowerRequest) -
                 db::close_power(&mut write.tx, request.id, now, &text).await
             })
         })
-        .await
+        .await;
+    (id, written)
 }
 
 fn bmc_of<'a>(snapshot: &'a Snapshot, blade: &str) -> Result<(&'a Bmc, &'a Hostname), String> {

@@ -30,11 +30,12 @@ pub async fn run(app: Shared, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             _ = beat.tick() => {}
         }
-        // A journal in trouble has said so once.
-        if let Err(error) = round(&app, &client, &mut hearing, count).await
-            && app.journal.trouble().is_none()
-        {
-            tracing::warn!("{error}");
+        if let Err(error) = round(&app, &client, &mut hearing, count).await {
+            hearing.since = journal::now();
+            // A journal in trouble has said so once.
+            if app.journal.trouble().is_none() {
+                tracing::warn!("{error}");
+            }
         }
     }
 }

@@ -244,8 +244,9 @@ impl Server {
         // One that ends by itself ends the service, and so the daemon, which is started anew:
         // half a service would be missed by nobody but the blades.
         tokio::select! {
-            _ = listening.join_next() => {}
-            _ = &mut committing => {}
+            Some(Err(error)) = listening.join_next() => tracing::error!(%error, "DHCP: a listener ended"),
+            Err(error) = &mut committing => tracing::error!(%error, "DHCP: the lease writer ended"),
+            () = stop.cancelled() => {}
         }
         stop.cancel();
         while listening.join_next().await.is_some() {}

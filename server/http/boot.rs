@@ -58,8 +58,13 @@ pub fn router(app: Shared) -> Router {
 }
 
 /// No blade is a stranger because its packets are still being written.
-async fn settled(State(app): State<Shared>, request: Request, next: middleware::Next) -> Response {
-    match orders::learned(&app).await {
+async fn settled(
+    State(app): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    match orders::learned(&app, peer).await {
         Ok(()) => next.run(request).await,
         Err(error) => internal(&error).into_response(),
     }
@@ -142,8 +147,8 @@ async fn image(
     Path(sha256): Path<String>,
     request: Request,
 ) -> Response {
-    let snapshot = app.snapshot.load();
-    let asking = snapshot.by_address(peer.ip());
+    let snapshot = app.snapshot.load_full();
+    let asking = orders::blade_at(&app, &snapshot, peer).await;
     let content = match app.images.open_blob(&sha256) {
         Ok(content) => content,
         // Of an image that is listed: not the client's fault, and a person must know.

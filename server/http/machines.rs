@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     blade::{Hostname, Mac, Millis},
-    db::{self, AttemptRow},
+    db,
     inventory::{self, BladeDoc, Document, Intent, Machine, Mark, Place, Racked, Reported, Wish},
-    journal::{self, ApplyError, ApplyRequest},
+    journal::{self, ApplyError, ApplyRequest, Held},
 };
 
 /// A machine that asked within this time still waits.
@@ -171,16 +171,18 @@ pub async fn perform(app: &Shared, mac: &str, wish: &Wish) -> Result<Value, ApiE
     let name = racked.blade.name.clone();
     let replaced = racked.replaced.as_ref().map(|old| old.macs.clone()).unwrap_or_default();
     let took_over = racked.replaced.is_some();
-    let mut next = None;
-    apply(app, &racked.blade, true).await?;
-    if took_over && !wish.install {
-        // Before it is racked: what the old machine was to do, the new one never is.
-        next = hold_anew(app, &name, ANOTHER.to_owned()).await?;
-    }
-    apply(app, &racked.blade, false).await?;
-    if took_over && wish.install {
-        next = install_anew(app, &name).await?;
-    }
+    let anew = if took_over { held(app, &name).await? } else { None };
+    let next = match (anew, wish.install) {
+        (Some(anew), true) => {
+            apply(app, racked.blade.clone(), None).await?;
+            Some(install_anew(app, anew).await?)
+        }
+        (anew, _) => {
+            let next = anew.as_ref().map(told);
+            apply(app, racked.blade.clone(), anew).await?;
+            next
+        }
+    };
     app.journal.racked(mac, name.clone(), replaced).await?;
     let snapshot = app.snapshot.load_full();
     let blade = snapshot.by_name(name.as_str());
@@ -196,48 +198,41 @@ pub async fn perform(app: &Shared, mac: &str, wish: &Wish) -> Result<Value, ApiE
     }))
 }
 
-async fn apply(app: &Shared, blade: &BladeDoc, dry_run: bool) -> Result<(), ApiError> {
-    let document = Document { blades: vec![blade.clone()], ..Document::default() };
+async fn apply(app: &Shared, blade: BladeDoc, anew: Option<Held>) -> Result<(), ApiError> {
+    let document = Document { blades: vec![blade], ..Document::default() };
     let files = vec![("rack".to_owned(), document.to_toml().map_err(ApiError::refused)?)];
-    let request = ApplyRequest { files, dry_run, prune: false };
-    match app.journal.apply(request, api::judge(app)).await {
+    let request = ApplyRequest { files, dry_run: false, prune: false };
+    match app.journal.apply_and_hold(request, api::judge(app), anew).await {
         Ok(_) => Ok(()),
         Err(ApplyError::Refused(problems)) => Err(ApiError::refused(problems.join("\n"))),
         Err(ApplyError::Db(error)) => Err(error.into()),
     }
 }
 
-const ANOTHER: &str =
-    "another machine has its place; released, its role is installed, and the disk erased";
-
-/// The role of a blade that had one begins anew on another machine, at once. What happens, for
-/// people.
-async fn install_anew(app: &Shared, name: &Hostname) -> Result<Option<String>, ApiError> {
-    if last_attempt(app, name).await?.is_none() {
-        return Ok(None);
-    }
-    match operate::perform(app, name.as_str(), "reinstall", "", "").await {
-        Ok(_) => Ok(Some("it installs its role".to_owned())),
-        Err(ApiError(_, why)) => {
-            hold_anew(app, name, format!("another machine has its place, and {why}")).await
-        }
-    }
-}
-
-/// The same, held until an operator says so: the old machine's installation says nothing about
-/// the disk of the new one, and a blade that was installed would be told to boot from it.
-async fn hold_anew(app: &Shared, name: &Hostname, why: String) -> Result<Option<String>, ApiError> {
-    let Some(last) = last_attempt(app, name).await? else { return Ok(None) };
+/// The role of a blade that had one, to begin anew on another machine: the old machine's
+/// installation says nothing about the disk of the new one, and a blade that was installed would
+/// be told to boot from it. Held until an operator says so.
+async fn held(app: &Shared, name: &Hostname) -> Result<Option<Held>, ApiError> {
+    let mut tx = app.journal.db().read().await?;
+    let Some(last) = db::latest_attempt(&mut tx, name).await? else { return Ok(None) };
     let snapshot = app.snapshot.load_full();
     let member = snapshot.by_name(name.as_str()).and_then(|blade| blade.member.clone());
     let (cluster, role) =
         member.map_or((last.cluster, last.role), |member| (member.cluster, member.role));
-    let by = "another machine has its place";
-    app.journal.begin_held(name.clone(), cluster, role, by, why.clone()).await?;
-    Ok(Some(format!("it is held: {why}")))
+    let why = "another machine has its place; released, its role is installed, and the disk erased";
+    Ok(Some(Held { blade: name.clone(), cluster, role, why: why.to_owned() }))
 }
 
-async fn last_attempt(app: &Shared, name: &Hostname) -> Result<Option<AttemptRow>, ApiError> {
-    let mut tx = app.journal.db().read().await?;
-    Ok(db::latest_attempt(&mut tx, name).await?)
+fn told(anew: &Held) -> String {
+    format!("it is held: {}", anew.why)
+}
+
+/// Installs at once where that was asked and can be. What happens, for people.
+async fn install_anew(app: &Shared, mut anew: Held) -> Result<String, ApiError> {
+    let asked = operate::perform(app, anew.blade.as_str(), "reinstall", "", "").await;
+    let Err(ApiError(_, why)) = asked else { return Ok("it installs its role".to_owned()) };
+    anew.why = format!("another machine has its place, and {why}");
+    let told = told(&anew);
+    app.journal.begin_held(anew).await?;
+    Ok(told)
 }

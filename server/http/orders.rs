@@ -32,9 +32,13 @@ pub fn base_at(app: &App, local: IpAddr) -> String {
 
 /// Waits until what packets told is in the snapshot, where addresses are learned from them: a
 /// blade asks for its script milliseconds after another server gave it an address, which may have
-/// been another blade's.
-pub async fn learned(app: &App) -> Result<(), DbError> {
-    if app.snapshot.load().learns { app.journal.settle().await } else { Ok(()) }
+/// been another blade's. While nothing can be written, what is known stands.
+pub async fn learned(app: &App, peer: SocketAddr) -> Result<(), DbError> {
+    let is_known = || app.snapshot.load().by_address(peer.ip()).is_some();
+    match app.snapshot.load().learns {
+        true => app.journal.settle().await.or_else(|error| is_known().then_some(()).ok_or(error)),
+        false => Ok(()),
+    }
 }
 
 /// The configuration that a program asks for by name, `None` if there is none of this name for
@@ -48,7 +52,7 @@ pub async fn document(
 ) -> Option<String> {
     let named = boot::name(name);
     // GRUB and pxelinux ask by TFTP once: told that there is nothing, they stop at a prompt.
-    learned(app).await.inspect_err(|error| tracing::error!("{error}")).ok()?;
+    learned(app, peer).await.inspect_err(|error| tracing::error!("{error}")).ok()?;
     let snapshot = app.snapshot.load_full();
     let (whose, choice, round) = match named {
         Name::Grub(round) => (Whose::Any, None, Some(round)),
@@ -86,11 +90,10 @@ async fn asker(app: &App, snapshot: &Snapshot, peer: SocketAddr, whose: Whose) -
     }
 }
 
-/// Nobody asks, or chooses, for a blade but the blade itself: at its address, or at that of its
-/// lease, where it was racked while its boot program ran, which asks for no other.
+/// Nobody asks, or chooses, for a blade but the blade itself.
 pub async fn asks_for_itself(app: &App, snapshot: &Snapshot, peer: SocketAddr, mac: Mac) -> bool {
     let Some(blade) = snapshot.by_mac(mac) else { return true };
-    snapshot.is_at(blade, peer.ip()) || leased(app, peer).await == Some(mac)
+    blade_at(app, snapshot, peer).await.is_some_and(|at| at.name == blade.name)
 }
 
 fn pxelinux(app: &App, snapshot: &Snapshot, mac: Mac) -> Pxelinux {
@@ -193,12 +196,13 @@ fn menu(app: &App, asked: &Asked<'_>, unknown: bool) -> String {
     written(&order, asked)
 }
 
-/// Records a choice made at the console, and goes on where that is enough to install.
+/// Records a choice made at the console, and goes on where that is enough to install. It is known
+/// that the blade asks for itself.
 pub async fn chosen(app: &Arc<App>, peer: SocketAddr, asked: &Asked<'_>, choice: &str) -> String {
     let snapshot = app.snapshot.load_full();
     let hold = |why: &str| written(&Order::Wait { why }, asked);
     let entry = app.catalogue.entries().iter().find(|entry| entry.id == choice);
-    let blade = snapshot.by_mac(asked.mac).filter(|blade| snapshot.is_at(blade, peer.ip()));
+    let blade = snapshot.by_mac(asked.mac);
     let name = blade.map(|blade| blade.name.clone());
     if blade.is_none() && !may_choose(app, peer, asked.mac).await {
         return hold("this blade has no address from here");
@@ -236,6 +240,19 @@ async fn adopted(
 /// leave no choices behind. Where another server gives the addresses, nobody can tell.
 pub async fn may_choose(app: &App, peer: SocketAddr, mac: Mac) -> bool {
     app.journal.config().dhcp.mode != DhcpMode::Server || leased(app, peer).await == Some(mac)
+}
+
+/// The blade that asks from here: at its address, or at that of its lease, where it was racked
+/// while its boot program ran, which asks for no other.
+pub async fn blade_at<'a>(
+    app: &App,
+    snapshot: &'a Snapshot,
+    peer: SocketAddr,
+) -> Option<&'a Blade> {
+    match snapshot.by_address(peer.ip()) {
+        None => snapshot.by_mac(leased(app, peer).await?),
+        known => known,
+    }
 }
 
 /// Who holds the lease of this address.

@@ -276,11 +276,6 @@ impl Snapshot {
         self.whereabouts.get(&mac)
     }
 
-    /// True if requests from `ip` are this blade's.
-    pub fn is_at(&self, blade: &Blade, ip: IpAddr) -> bool {
-        self.by_address(ip).is_some_and(|found| found.name == blade.name)
-    }
-
     pub fn by_name(&self, name: &str) -> Option<&Blade> {
         let name: Hostname = name.parse().ok()?;
         self.by_name.get(&name).map(|index| &self.blades[*index])

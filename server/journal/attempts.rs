@@ -17,6 +17,15 @@ pub struct Begun {
     pub number: i64,
 }
 
+/// An attempt to begin that waits for an operator, because another machine has its blade's place.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub blade: Hostname,
+    pub cluster: Hostname,
+    pub role: String,
+    pub why: String,
+}
+
 fn id_at(now: i64) -> AttemptId {
     let millis = u64::try_from(now).unwrap_or(0);
     let timestamp = uuid::Timestamp::from_unix_time(
@@ -155,24 +164,9 @@ impl Journal {
         .await
     }
 
-    /// Begins an attempt that an operator must release first. There is no moment in which it would
-    /// be installed.
-    pub async fn begin_held(
-        &self,
-        blade: Hostname,
-        cluster: Hostname,
-        role: String,
-        by: &'static str,
-        why: String,
-    ) -> Result<()> {
-        self.write(move |write| {
-            Box::pin(async move {
-                let order = Order { blade, cluster, role, r#try: 1, from: Phase::Script };
-                let begun = begin_one(write, order, by).await?;
-                held(write, begun.blade, why).await
-            })
-        })
-        .await
+    /// Begins an attempt that an operator must release first.
+    pub async fn begin_held(&self, anew: Held) -> Result<()> {
+        self.write(move |write| Box::pin(begin_held(write, anew))).await
     }
 
     /// A blade being installed asked for its boot script again: it was restarted. The attempt
@@ -295,6 +289,13 @@ async fn stepped(
     let event = line(write, kind, &row, why);
     db::append(&mut write.tx, &event, None).await?;
     Ok(true)
+}
+
+pub(super) async fn begin_held(write: &mut Write, anew: Held) -> Result<()> {
+    let Held { blade, cluster, role, why } = anew;
+    let order = Order { blade, cluster, role, r#try: 1, from: Phase::Script };
+    let begun = begin_one(write, order, "another machine has its place").await?;
+    held(write, begun.blade, why).await
 }
 
 async fn held(write: &mut Write, blade: Hostname, why: String) -> Result<()> {

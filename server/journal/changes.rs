@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, Write, attempts};
+use super::{Held, Journal, Write, attempts};
 use crate::{
     blade::{Kind, Mac, NewEvent},
     db::{self, DbError},
@@ -46,6 +46,17 @@ pub type Judge = Arc<dyn Fn(&Document, &SourceMap) -> Vec<String> + Send + Sync>
 impl Journal {
     /// Merges files into the inventory. `judge` adds the problems that other modules see.
     pub async fn apply(&self, request: ApplyRequest, judge: Judge) -> Result<Applied, ApplyError> {
+        self.apply_and_hold(request, judge, None).await
+    }
+
+    /// The same, with an attempt held from the first moment: what the machine before was to do,
+    /// the one that takes its place never is.
+    pub async fn apply_and_hold(
+        &self,
+        request: ApplyRequest,
+        judge: Judge,
+        anew: Option<Held>,
+    ) -> Result<Applied, ApplyError> {
         let files = parse(&request.files).map_err(ApplyError::Refused)?;
         let sources = SourceMap { files: request.files };
         let config = self.0.config.clone();
@@ -64,6 +75,9 @@ impl Journal {
                     let written = !dry_run && !changes.is_empty();
                     if written {
                         store(write, &merged, &changes).await?;
+                        if let Some(anew) = anew {
+                            attempts::begin_held(write, anew).await?;
+                        }
                     }
                     Ok(Ok(Applied { changes, written }))
                 })

@@ -31,7 +31,7 @@ mod reports;
 mod whereabouts;
 mod writer;
 
-pub use attempts::Begun;
+pub use attempts::{Begun, Held};
 pub use changes::{Applied, ApplyError, ApplyRequest, Judge};
 pub use leases::LeaseChange;
 pub use machines::{Discovery, MOST_WAITING};

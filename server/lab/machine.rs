@@ -13,9 +13,9 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// From exec to the monitor's greeting takes 0.1 s on an idle machine. Nobody waits longer than
-/// this for a blade's power (`bmc::lab`).
-const GREETING_LIMIT: Duration = Duration::from_secs(25);
+/// From exec to the monitor's greeting takes 0.1 s on an idle machine. Whoever asked for it waits
+/// a little longer (`bmc::lab`).
+const GREETING_LIMIT: Duration = Duration::from_secs(15);
 
 pub struct Machine {
     child: Child,

@@ -148,12 +148,13 @@ async fn a_machine_takes_over_a_slot_with_address_and_role_and_installs_nothing_
     let blade = bench.blade("r1-c1-b01").await;
     assert_eq!((&blade["macs"], &blade["class"]), (&json!([machine.mac]), &json!("held")));
     assert_eq!(blade["role"], "small-cluster");
-    // There was no moment in which the old machine's orders were the new one's.
+    // One moment, one commit: the old machine's orders are never the new one's.
     let events = bench.events().await;
-    let line = |words: &str| {
-        events.iter().position(|event| event["text"].as_str().unwrap().starts_with(words)).unwrap()
+    let at = |words: &str| {
+        let text = |event: &&Value| event["text"].as_str().unwrap().starts_with(words);
+        events.iter().find(text).unwrap()["at"].clone()
     };
-    assert!(line("held: another machine") < line("change blade r1-c1-b01"), "{events:#?}");
+    assert_eq!(at("held: another machine"), at("change blade r1-c1-b01"), "{events:#?}");
 
     // Its address is its own now, and the old machine's card is a stranger's.
     let path = format!("/boot/{}.ipxe", machine.mac.replace(':', "-"));

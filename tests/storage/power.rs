@@ -92,7 +92,7 @@ async fn a_blade_deployed_in_the_moment_of_its_racking_is_powered_all_the_same(
     let picture: Arc<ArcSwap<Snapshot>> = Arc::new(ArcSwap::new(before));
     let power = Power::works(&journal, &picture);
     reached(&journal, b2, Phase::Powering).await;
-    // Its answer is written after all that this round had to say.
+    // Its answer is written after what was to be said of the other.
     let status = asked(&journal, name("b1")).await;
     assert!(answer(&journal, status).await.contains("there is no blade b1"));
     assert_eq!(attempt(&base.db, b1).await.standing.phase, Phase::Off, "nobody was asked yet");

@@ -44,6 +44,8 @@ async fn silence_counts_from_when_a_blade_could_be_heard(
     // Set back by an hour: silence does not last an hour longer for that.
     assert_eq!(due(&row, heard - HOUR, heard - HOUR + 59_000), None);
     assert_eq!(due(&row, heard - HOUR, heard - HOUR + 61_000), Some(Step::Stall));
+    // A step of seconds is no jump.
+    assert_eq!(due(&row, 0, heard - 3_000), None);
 }
 
 #[rstest]
