@@ -94,6 +94,10 @@ async fn an_unknown_machine_reports_waits_and_goes_on_once_it_is_racked() {
     assert!(machine.script("").starts_with("#!ipxe"), "{}", machine.script(""));
     let path = format!("/boot/{}.ipxe", machine.mac.replace(':', "-"));
     assert!(bench.cable.get("10.12.1.3", &path).text().starts_with("#!ipxe"));
+    machine.script("?choice=simple");
+    let events = bench.events().await;
+    let chosen = events.iter().find(|event| event["kind"] == "menu").unwrap();
+    assert_eq!(chosen["blade"], "r1-c1-b03", "a choice of the blade: {chosen}");
     assert_eq!(bench.cable.get(B02, &path).status, 404);
     assert_eq!(bench.get("discovered").await, json!([]));
     let blade = bench.get("blades/r1-c1-b03").await;
