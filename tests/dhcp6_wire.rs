@@ -20,7 +20,10 @@ use firstlight::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::dhcp_wire::net::{Metrics, Notices, enter, snapshot};
+use crate::dhcp_wire::{
+    net::{Metrics, Notices, enter, snapshot},
+    others::noted,
+};
 
 const CONFIG: &str = r#"
 site = "test"
@@ -164,14 +167,7 @@ impl Bench {
     }
 
     fn wait_for(&self, want: impl Fn(&Seen) -> bool) -> Seen {
-        let until = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < until {
-            if let Some(seen) = self.seen.lock().unwrap().iter().find(|seen| want(seen)) {
-                return seen.clone();
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("not seen: {:#?}", self.seen.lock().unwrap());
+        noted(&self.seen, want)
     }
 }
 

@@ -37,7 +37,6 @@ const PURE: &[&str] = &[
     "dhcp6/reply",
     "dhcp6/rehearse",
     "dhcp6/wire",
-    "dhcp/clock",
     "dhcp/leases",
     "dhcp/metrics",
     "dhcp/net/frame",

@@ -72,6 +72,11 @@ fn report(attempt: AttemptId, seq: i64, phase: Phase, state: ReportState) -> Rep
 /// An inventory of three blades, and an attempt of `b1` that was powered on.
 async fn begun(journal: &Journal) -> Begun {
     journal.apply(files(THREE_BLADES), no_judge()).await.unwrap();
-    let orders = vec![(name("b1"), name("prod"), "small-cluster".to_owned())];
+    begin(journal, "b1").await
+}
+
+/// A new attempt of a blade, to be powered on.
+async fn begin(journal: &Journal, blade: &str) -> Begun {
+    let orders = vec![(name(blade), name("prod"), "small-cluster".to_owned())];
     journal.begin(orders, Phase::Off, "test").await.unwrap().remove(0)
 }

@@ -18,3 +18,8 @@ pub use phase::{Class, MAX_TRIES, Outcome, Phase, Standing, Step, after};
 
 /// Milliseconds since the Unix epoch, UTC.
 pub type Millis = i64;
+
+/// A span in milliseconds; the longest there is for one that is longer.
+pub fn millis(span: core::time::Duration) -> Millis {
+    Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX)
+}

@@ -207,12 +207,10 @@ async fn netboot(journal: &Journal, snapshot: &Snapshot, row: &AttemptRow) -> db
         return Ok(());
     }
     let done = match bmc_of(snapshot, row.blade.as_str()) {
-        Ok((bmc, name)) if bmc.lab.is_some() => cold_netboot(bmc, name)
-            .await
-            .map_err(|why| format!("{why}; it is tried again every {} s", AGAIN.as_secs())),
-        Ok((_, name)) => {
-            Err(format!("IPMI is not spoken yet: press the power button of {name}, please"))
-        }
+        Ok((bmc, name)) => cold_netboot(bmc, name).await.map_err(|why| match bmc.lab {
+            Some(_) => format!("{why}; it is tried again every {} s", AGAIN.as_secs()),
+            None => why,
+        }),
         Err(why) => Err(format!("{why}: press its power button, please")),
     };
     let (phase, why) = match done {
@@ -235,7 +233,6 @@ async fn cold_netboot(bmc: &Bmc, blade: &Hostname) -> Result<(), String> {
 /// one the blade finds its disk all the same, as no boot file is offered to it.
 async fn disk_boot(journal: &Journal, snapshot: &Snapshot, row: &AttemptRow) -> db::Result<()> {
     if let Ok((bmc, name)) = bmc_of(snapshot, row.blade.as_str())
-        && bmc.lab.is_some()
         && operate(bmc, name, PowerOp::BootDisk).await.is_ok()
     {
         let why = "its next boot is from the disk".to_owned();

@@ -8,7 +8,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    blade::{Clock, Hostname, Kind, Millis, NewEvent, Phase, Step},
+    blade::{Clock, Hostname, Kind, Millis, NewEvent, Phase, Step, millis},
     db::{self, AttemptRow},
     http::Shared,
     journal, probe, reconcile,
@@ -56,7 +56,7 @@ impl Hearing {
 
     /// Looks at the clock; since when at `now`.
     fn since(&mut self, now: Millis) -> Millis {
-        let steady = Millis::try_from(self.began.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        let steady = millis(self.began.elapsed());
         if self.clock.look(now, steady).is_some() {
             self.since = now;
         }

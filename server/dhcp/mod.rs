@@ -24,7 +24,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::{JoinError, JoinSet},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
@@ -35,7 +38,7 @@ pub use self::{
 };
 use self::{listener::Listener, reply::Answer, seen::Newsworthy, wire::Dropped};
 use crate::{
-    blade::{Clock, Gate, Millis},
+    blade::{Clock, Gate, Millis, millis},
     boot::{
         Rehearse,
         watch::{Notice, Watch},
@@ -158,7 +161,7 @@ impl Server {
         let wall = wall();
         let leases = believed(&mut options, &snapshot, wall).await;
         let book = LeaseBook::new(&snapshot.subnets, leases);
-        let every = Millis::try_from(options.watch_every.as_millis()).unwrap_or(Millis::MAX);
+        let every = millis(options.watch_every);
         let (sender, jobs) = mpsc::channel(QUEUE);
         let state = State {
             book,
@@ -236,29 +239,32 @@ impl Server {
         let Server { listeners, desk, jobs } = self;
         let stop = stop.child_token();
         let (done, probing) = (CancellationToken::new(), desk.probing.clone());
-        let mut listening = tokio::task::JoinSet::new();
+        let mut listening = JoinSet::new();
         for listener in listeners {
             listening.spawn(listener.run(stop.clone()));
         }
-        let mut committing = tokio::spawn(commit_leases(desk, jobs, done.clone()));
+        let mut committing = JoinSet::new();
+        committing.spawn(commit_leases(desk, jobs, done.clone()));
         // One that ends by itself ends the service, and so the daemon, which is started anew:
         // half a service would be missed by nobody but the blades.
         tokio::select! {
-            Some(Err(error)) = listening.join_next() => tracing::error!(%error, "DHCP: a listener ended"),
-            Err(error) = &mut committing => tracing::error!(%error, "DHCP: the lease writer ended"),
-            () = stop.cancelled() => {}
+            ended = listening.join_next() => complain_of("a listener", ended),
+            ended = committing.join_next() => complain_of("the lease writer", ended),
         }
         stop.cancel();
         while listening.join_next().await.is_some() {}
         probing.close();
         probing.wait().await;
         done.cancel();
-        // It ends by itself when the queue is empty; it cannot fail but by a panic.
-        if !committing.is_finished()
-            && let Err(error) = committing.await
-        {
-            tracing::error!(%error, "DHCP: the lease writer ended");
-        }
+        // It ends by itself when the queue is empty.
+        complain_of("the lease writer", committing.join_next().await);
+    }
+}
+
+/// A task ends by itself only by a panic.
+fn complain_of(task: &str, ended: Option<Result<(), JoinError>>) {
+    if let Some(Err(error)) = ended {
+        tracing::error!(%error, "DHCP: {task} ended");
     }
 }
 
@@ -272,7 +278,7 @@ impl Desk {
     /// Now by the wall clock. When that was set, all that is remembered moves with it.
     fn now(&self) -> Millis {
         let wall = wall();
-        let steady = Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        let steady = millis(self.started.elapsed());
         let mut state = self.state();
         if let Some(jump) = state.clock.look(wall, steady) {
             tracing::warn!("DHCP: the clock was set by {} s; leases move with it", jump / 1000);
@@ -329,7 +335,7 @@ fn complaints() -> Gate<(Ipv4Addr, Complaint)> {
 
 fn wall() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+    millis(since)
 }
 
 /// Writes leases in groups: all that wait while one commit runs go into the next.

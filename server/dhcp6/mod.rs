@@ -35,7 +35,7 @@ use self::{
     wire::{Dropped, Request},
 };
 use crate::{
-    blade::{Exposition, Gate, Millis},
+    blade::{Exposition, Gate, Millis, millis},
     boot::{
         Rehearse,
         watch::{Notice, Watch},
@@ -107,7 +107,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 impl Server {
     /// Binds port 547 on every interface. Errors name the interface and what to do.
     pub fn bind(options: Options) -> io::Result<Server> {
-        let every = Millis::try_from(options.watch_every.as_millis()).unwrap_or(Millis::MAX);
+        let every = millis(options.watch_every);
         let state = State {
             news: Newsworthy::new(),
             complaints: Gate::new(60_000, 1_024),
@@ -191,7 +191,7 @@ impl State {
 impl Desk {
     /// Milliseconds since the start, whatever is done to the clock.
     fn steady(&self) -> Millis {
-        Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX)
+        millis(self.started.elapsed())
     }
 
     /// A panic while the lock was held leaves whole counts: each change is one insertion.
@@ -340,5 +340,5 @@ fn destination(from: SocketAddrV6, request: &Request<'_>) -> SocketAddrV6 {
 
 fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+    millis(since)
 }

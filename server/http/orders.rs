@@ -32,13 +32,14 @@ pub fn base_at(app: &App, local: IpAddr) -> String {
 
 /// Waits until what packets told is in the snapshot, where addresses are learned from them: a
 /// blade asks for its script milliseconds after another server gave it an address, which may have
-/// been another blade's. While nothing can be written, what is known stands.
+/// been another blade's.
 pub async fn learned(app: &App, peer: SocketAddr) -> Result<(), DbError> {
-    let is_known = || app.snapshot.load().by_address(peer.ip()).is_some();
-    match app.snapshot.load().learns {
-        true => app.journal.settle().await.or_else(|error| is_known().then_some(()).ok_or(error)),
-        false => Ok(()),
+    if !app.snapshot.load().learns {
+        return Ok(());
     }
+    let settled = app.journal.settle().await;
+    // While nothing can be written, what is known stands.
+    if app.snapshot.load().by_address(peer.ip()).is_some() { Ok(()) } else { settled }
 }
 
 /// The configuration that a program asks for by name, `None` if there is none of this name for

@@ -10,7 +10,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -87,7 +87,7 @@ impl Images {
             fs::metadata(self.blob_path(&mapped.sha256))
                 .is_ok_and(|file| file.ino() == mapped.inode)
         };
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).retain(is_there);
+        self.mappings().retain(is_there);
         let sets = read_sets(&self.0.root.join("sets"))?;
         for problem in &sets.bad {
             tracing::warn!("{problem}");
@@ -154,7 +154,7 @@ impl Images {
         // this mapping then keeps the old file. So the bytes do not change under the slice.
         let map = unsafe { Mmap::map(&file) }.map_err(|error| named(&path, &error))?;
         let bytes = Bytes::from_owner(map);
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.mappings();
         if open.len() >= OPEN_BLOBS {
             open.pop_front();
         }
@@ -163,7 +163,7 @@ impl Images {
     }
 
     fn mapped(&self, sha256: &str) -> Option<Bytes> {
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.mappings();
         let found = open.iter().position(|mapped| mapped.sha256 == sha256)?;
         let entry = open.remove(found)?;
         open.push_back(entry.clone());
@@ -178,7 +178,12 @@ impl Images {
 
     /// Forgets what is mapped: the files may have been replaced.
     fn unmap(&self) {
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.mappings().clear();
+    }
+
+    /// A panic while the lock was held leaves a list that is whole.
+    fn mappings(&self) -> MutexGuard<'_, VecDeque<Mapped>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

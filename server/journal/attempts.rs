@@ -210,7 +210,13 @@ impl Journal {
         step: Step,
         why: String,
     ) -> Result<bool> {
-        self.write(move |write| Box::pin(stepped(write, attempt, kind, step, why))).await
+        self.write(move |write| {
+            Box::pin(async move {
+                let row = db::attempt(&mut write.tx, attempt).await?;
+                stepped(write, row, kind, step, why).await
+            })
+        })
+        .await
     }
 
     /// The same for a step that is due because the blade was silent since `last_seen`. False, and
@@ -224,12 +230,9 @@ impl Journal {
     ) -> Result<bool> {
         self.write(move |write| {
             Box::pin(async move {
-                match db::attempt(&mut write.tx, attempt).await? {
-                    Some(row) if row.last_seen == last_seen => {
-                        stepped(write, attempt, Kind::Attempt, step, why).await
-                    }
-                    _ => Ok(false),
-                }
+                let row = db::attempt(&mut write.tx, attempt).await?;
+                let silent = row.filter(|row| row.last_seen == last_seen);
+                stepped(write, silent, Kind::Attempt, step, why).await
             })
         })
         .await
@@ -268,14 +271,12 @@ impl Journal {
 
 async fn stepped(
     write: &mut Write,
-    attempt: AttemptId,
+    row: Option<AttemptRow>,
     kind: Kind,
     step: Step,
     why: String,
 ) -> Result<bool> {
-    let Some(mut row) = db::attempt(&mut write.tx, attempt).await? else {
-        return Ok(false);
-    };
+    let Some(mut row) = row else { return Ok(false) };
     let last_seen = row.last_seen;
     if !apply(write, &mut row, step) {
         return Ok(false);

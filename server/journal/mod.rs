@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    blade::{Hostname, Kind, Mac, Millis, NewEvent, Phase},
+    blade::{Hostname, Kind, Mac, Millis, NewEvent, Phase, millis},
     config::Config,
     db::{self, Db, DbError},
     inventory::Snapshot,
@@ -78,7 +78,7 @@ pub struct Journal(Arc<Inner>);
 /// Now, in milliseconds since the Unix epoch.
 pub fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+    millis(since)
 }
 
 impl Journal {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::blade::{Gate, Millis};
+use crate::blade::{Gate, millis};
 
 #[derive(Debug)]
 pub struct Notices {
@@ -36,7 +36,7 @@ impl Notices {
 
     /// `what` is the kind of trouble, `line` all of it.
     pub fn warn(&self, source: Option<IpAddr>, what: &'static str, line: fmt::Arguments<'_>) {
-        let now = Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        let now = millis(self.started.elapsed());
         match self.state().said.pass((source, what), now) {
             Some(0) => tracing::warn!("TFTP: {line}"),
             Some(kept_back) => tracing::warn!(kept_back, "TFTP: {line}"),

@@ -210,16 +210,8 @@ impl Bench {
         .unwrap()
     }
 
-    /// The first note that `want` likes; fails after twenty seconds without one.
     pub fn wait_for(&self, want: impl Fn(&Seen) -> bool) -> Seen {
-        let until = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < until {
-            if let Some(seen) = self.seen.lock().unwrap().iter().find(|seen| want(seen)) {
-                return seen.clone();
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("not seen: {:#?}", self.seen.lock().unwrap());
+        super::others::noted(&self.seen, want)
     }
 
     pub fn serve(&mut self) {

@@ -1,8 +1,10 @@
-//! DHCP servers and relays of others, in namespaces of their own.
+//! DHCP servers and relays of others, in namespaces of their own, and waiting for what ours says of them.
 
 use std::{
+    fmt::Debug,
     fs,
     process::{Child, Command, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -110,4 +112,16 @@ pub fn notice(
         assert!(Instant::now() < until, "{all:#?}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The first note that `want` likes; fails after twenty seconds without one.
+pub fn noted<T: Clone + Debug>(notes: &Mutex<Vec<T>>, want: impl Fn(&T) -> bool) -> T {
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        if let Some(note) = notes.lock().unwrap().iter().find(|note| want(note)) {
+            return note.clone();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("not seen: {:#?}", notes.lock().unwrap());
 }

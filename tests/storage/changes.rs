@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use firstlight::{
-    blade::{Outcome, Phase},
+    blade::Outcome,
     db,
     inventory::{Document, Intent},
     journal::{Applied, ApplyError, ApplyRequest, Journal},
@@ -15,7 +15,7 @@ use proptest::{
 };
 use rstest::rstest;
 
-use super::{attempt, begun, events, files, name, no_judge};
+use super::{attempt, begin, begun, events, files, no_judge};
 use crate::support::{Engine, Postgres, Sqlite, THREE_BLADES};
 
 async fn stored(journal: &Journal) -> Document {
@@ -111,8 +111,7 @@ async fn what_was_asked_of_a_blade_after_its_removal_is_not_done_when_it_is_rack
 ) {
     let base = engine.database().await;
     let journal = base.journal().await;
-    let orders = vec![(name("b1"), name("prod"), "small-cluster".to_owned())];
-    let late = journal.begin(orders, Phase::Off, "test").await.unwrap().remove(0).id;
+    let late = begin(&journal, "b1").await.id;
     journal.apply(files(THREE_BLADES), no_judge()).await.unwrap();
     assert_eq!(attempt(&base.db, late).await.standing.outcome, Outcome::Failed);
 }

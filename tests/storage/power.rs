@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{attempt, events, files, name, no_judge};
+use super::{attempt, begin, events, files, name, no_judge};
 use crate::support::{Engine, Postgres, Sqlite, THREE_BLADES};
 
 async fn asked(journal: &Journal, blade: Hostname) -> i64 {
@@ -112,8 +112,7 @@ async fn power_that_cannot_be_reached_is_tried_again(#[values(Sqlite, Postgres)]
     let bmc = format!("bmc = {{ lab = {socket:?} }}\nmacs = [\"52:54:00:00:01:01\"]");
     let racks = THREE_BLADES.replace("macs = [\"52:54:00:00:01:01\"]", &bmc);
     journal.apply(files(&racks), no_judge()).await.unwrap();
-    let orders = vec![(name("b1"), name("prod"), "small-cluster".to_owned())];
-    let id = journal.begin(orders, Phase::Off, "test").await.unwrap().remove(0).id;
+    let id = begin(&journal, "b1").await.id;
     let power = Power::works(&journal, &journal.snapshot());
     reached(&journal, id, Phase::Powering).await;
     let told = events(&base.db).await.pop().unwrap().text;

@@ -6,12 +6,12 @@ use firstlight::{
     },
     db::{self, DbError},
     inventory::Intent,
-    journal::{Begun, Journal, ReportAnswer, Sighting},
+    journal::{Journal, ReportAnswer, Sighting},
 };
 use rstest::rstest;
 use serde_json::json;
 
-use super::{attempt, begun, events, name, report, set_phase};
+use super::{attempt, begin, begun, events, name, report, set_phase};
 use crate::support::{Engine, Postgres, Sqlite};
 
 fn intent(journal: &Journal, blade: &str) -> Intent {
@@ -24,11 +24,6 @@ async fn standing(journal: &Journal, id: AttemptId) -> Standing {
 
 fn going(phase: Phase) -> Standing {
     Standing { phase, outcome: Outcome::Going }
-}
-
-async fn begin_again(journal: &Journal, blade: &str) -> Begun {
-    let orders = vec![(name(blade), name("prod"), "small-cluster".to_owned())];
-    journal.begin(orders, Phase::Off, "test").await.unwrap().remove(0)
 }
 
 #[rstest]
@@ -68,7 +63,7 @@ async fn a_stranger_and_an_older_attempt_are_told_so(#[values(Sqlite, Postgres)]
     assert_eq!(journal.finish(stranger).await.unwrap(), ReportAnswer::Unknown);
     assert_eq!(journal.report(live(old.id, 1)).await.unwrap(), ReportAnswer::Accepted);
 
-    let new = begin_again(&journal, "b1").await;
+    let new = begin(&journal, "b1").await;
     assert_eq!((old.number, new.number), (1, 2));
     assert_eq!(standing(&journal, old.id).await.outcome, Outcome::Superseded);
     let before = events(&base.db).await.len();
@@ -208,7 +203,7 @@ async fn a_blade_that_restarts_is_tried_again_until_a_person_must_look(
     }
     assert_eq!(latest().await.number, MAX_TRIES);
     assert!(matches!(intent(&journal, "b1"), Intent::Wait(_)));
-    begin_again(&journal, "b1").await;
+    begin(&journal, "b1").await;
     assert_eq!((latest().await.number, latest().await.r#try), (MAX_TRIES + 1, 1));
 }
 

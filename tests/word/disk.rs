@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::Write,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -13,6 +14,14 @@ use crate::{
     dhcp_wire::{dora, pxe, read},
     road::site::Site,
 };
+
+/// A file that takes all the room there is.
+fn fill(bench: &Bench) -> PathBuf {
+    let ballast = bench.lab.file("data/ballast");
+    let mut file = File::create(&ballast).unwrap();
+    while file.write_all(&[7; 4096]).is_ok() {}
+    ballast
+}
 
 /// Reports from number `first` until one is not taken; the number of the last that was.
 fn reports_until_refused(bench: &Bench, pass: &Pass, first: i64) -> i64 {
@@ -39,9 +48,7 @@ async fn a_full_disk_acknowledges_nothing_is_told_everywhere_and_heals_by_itself
     let mut bench = Bench::on(Site::small("full", "", Some(24)).await);
     bench.deploy().await;
     let (pass, other) = (bench.pass(B01), bench.pass(B02));
-    let ballast = bench.lab.file("data/ballast");
-    let mut file = File::create(&ballast).unwrap();
-    while file.write_all(&[7; 4096]).is_ok() {}
+    let ballast = fill(&bench);
     let taken = reports_until_refused(&bench, &pass, 1);
 
     bench.until(super::PATIENCE, "it is not ready", |site| readiness(site, 503)).await;
@@ -61,7 +68,6 @@ async fn a_full_disk_acknowledges_nothing_is_told_everywhere_and_heals_by_itself
     bench.until(super::PATIENCE, "it is not ready", |site| readiness(site, 503)).await;
 
     std::fs::remove_file(&ballast).unwrap();
-    drop(file);
     bench.until(super::PATIENCE, "it is ready again", |site| readiness(site, 200)).await;
     assert!(bench.log().contains("the journal can write again"), "{}", bench.log());
     let retried = pass.report(taken + 1, "write", "progress");
@@ -89,19 +95,16 @@ async fn a_disk_that_is_full_for_longer_than_any_deadline_fails_no_blade() {
     let (pass, silent) = (bench.pass(B01), bench.pass(B02));
     assert_eq!(pass.says(&bench, &pass.report(1, "write", "start")), 200);
     assert_eq!(silent.says(&bench, &silent.report(1, "write", "start")), 200);
-    let ballast = bench.lab.file("data/ballast");
-    let mut file = File::create(&ballast).unwrap();
-    while file.write_all(&[7; 4096]).is_ok() {}
+    let ballast = fill(&bench);
     let taken = reports_until_refused(&bench, &pass, 2);
     let begin = Instant::now();
     let lasted = |_| async move { begin.elapsed() > Duration::from_secs(30) };
     bench.until(super::PATIENCE, "it lasts longer than both deadlines", lasted).await;
 
-    // Not the daemon itself finds that there is room again, but a blade that asks all the time.
+    // A blade that asks all the time may find before the daemon that there is room again.
     let retried = pass.report(taken + 1, "write", "progress");
     assert_eq!(pass.says(&bench, &retried), 503);
     std::fs::remove_file(&ballast).unwrap();
-    drop(file);
     while pass.says(&bench, &retried) != 200 {}
     bench.until(super::PATIENCE, "it is ready again", |site| readiness(site, 200)).await;
     let looked = Instant::now();
